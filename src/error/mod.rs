@@ -230,6 +230,15 @@ impl Error {
         )
     }
 
+    pub(crate) fn premature_close() -> Self {
+        Self::with_kind("ERR_STREAM_PREMATURE_CLOSE", "Premature close", io::ErrorKind::UnexpectedEof)
+    }
+
+    /// For those who wait and cannot see the event.
+    pub(crate) fn timed_out() -> Self {
+        Self::with_kind("ETIMEDOUT", "The socket was idle for too long", io::ErrorKind::TimedOut)
+    }
+
     pub(crate) fn already_connected() -> Self {
         Self::with_kind("EISCONN", "connect EISCONN", io::ErrorKind::InvalidInput)
     }

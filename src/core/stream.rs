@@ -1,0 +1,611 @@
+//! One socket's life.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::idle::Idle;
+use super::queue::{MAX_SLICES, WriteQueue};
+use crate::address::Address;
+use crate::error::Error;
+use crate::event::{Event, Lookup};
+use crate::ready_state::ReadyState;
+
+/// The state machine of a socket: what may be written, what is to be done next, which events are due, in which order.
+///
+/// ```text
+///              connect()               handle_connected()
+/// Unconnected ──────────► Connecting ─────────────────────► Open
+///      │ destroy              │ destroy, error                │ destroy, error, or both sides are done
+///      └──────────────────────┴──────► Destroyed ◄────────────┘
+///                                          │ Close is delivered
+///                                          ▼
+///                                       Closed
+///
+/// The read side of Open:    Flowing ── handle_eof() ──► Ended ── End is delivered ──► Delivered
+///
+/// The write side of Open:   Writable ── end() ──► Ending ── queue out, FIN sent ──► Ended ── Finish ──► Delivered
+///                              └─ handle_write_error(): Failed. Nothing more is sent; what has arrived is still
+///                                 read, as Node would have read it before it noticed, then the socket is destroyed.
+/// ```
+///
+/// Without `allow_half_open`, asking for the event after End ends the write side: the consumer has then dealt with End.
+///
+/// Events that are due are delivered in this order: those of connecting; when destroyed, Error and Close, and nothing
+/// else; Drain, Finish, End, Timeout.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    phase: Phase,
+    read: ReadSide,
+    write: WriteSide,
+    allow_half_open: bool,
+    paused: bool,
+    timed_out: bool,
+    /// Whether there is a transport that has not been released.
+    held: bool,
+    /// Closed at once when the write side is done, without waiting for the peer's end.
+    destroy_when_finished: bool,
+    reset: bool,
+    ended_by_peer: bool,
+    closed_before_connection: bool,
+    error_delivered: bool,
+    /// Why the socket was destroyed, or is about to be.
+    error: Option<Error>,
+    queue: WriteQueue,
+    idle: Idle,
+    connect_events: VecDeque<Event>,
+    bytes_read: u64,
+    bytes_accepted: u64,
+    bytes_flushed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Unconnected,
+    Connecting,
+    Open,
+    Destroyed,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadSide {
+    Flowing,
+    Ended,
+    Delivered,
+    /// Seen by a reader of bytes, whose own side stays open until it is shut down.
+    Taken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WriteSide {
+    Writable,
+    Ending,
+    Ended,
+    Delivered,
+    Failed,
+}
+
+/// What the transport is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Io {
+    /// Write [`Stream::slices`], then [`Stream::handle_written`].
+    Write,
+    /// Send the FIN, then [`Stream::handle_shutdown`].
+    Shutdown,
+    /// Release the transport, with a reset if asked for; then [`Stream::handle_released`].
+    Release { reset: bool },
+}
+
+/// How a write begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Nothing is before it: it may go straight to the kernel.
+    Direct,
+    /// It takes its place in the queue.
+    Queue,
+}
+
+/// Life: connecting, ending, being destroyed.
+impl Stream {
+    pub(crate) fn unconnected(allow_half_open: bool, high_water_mark: usize) -> Self {
+        Self {
+            phase: Phase::Unconnected,
+            read: ReadSide::Flowing,
+            write: WriteSide::Writable,
+            allow_half_open,
+            paused: false,
+            timed_out: false,
+            held: false,
+            destroy_when_finished: false,
+            reset: false,
+            ended_by_peer: false,
+            closed_before_connection: false,
+            error_delivered: false,
+            error: None,
+            queue: WriteQueue::new(high_water_mark),
+            idle: Idle::default(),
+            connect_events: VecDeque::new(),
+            bytes_read: 0,
+            bytes_accepted: 0,
+            bytes_flushed: 0,
+        }
+    }
+
+    /// A connection that somebody else established.
+    pub(crate) fn open(allow_half_open: bool, high_water_mark: usize) -> Self {
+        Self { phase: Phase::Open, held: true, ..Self::unconnected(allow_half_open, high_water_mark) }
+    }
+
+    /// Begins to connect; refused while connecting or connected, and after close.
+    pub(crate) fn connect(&mut self) -> Result<(), Error> {
+        match self.phase {
+            Phase::Unconnected => {
+                self.phase = Phase::Connecting;
+                Ok(())
+            }
+            Phase::Connecting | Phase::Open => Err(Error::already_connected()),
+            Phase::Destroyed | Phase::Closed => Err(Error::destroyed("connect")),
+        }
+    }
+
+    pub(crate) fn handle_lookup(&mut self, lookup: Lookup) {
+        self.connect_event(Event::Lookup(Box::new(lookup)));
+    }
+
+    pub(crate) fn handle_attempt(&mut self, address: Address) {
+        self.connect_event(Event::ConnectionAttempt { address });
+    }
+
+    pub(crate) fn handle_attempt_failed(&mut self, address: Address, error: Error) {
+        self.connect_event(Event::ConnectionAttemptFailed { address, error });
+    }
+
+    pub(crate) fn handle_connected(&mut self) {
+        debug_assert_eq!(self.phase, Phase::Connecting);
+        self.connect_event(Event::Connect);
+        self.connect_event(Event::Ready);
+        self.phase = Phase::Open;
+        self.held = true;
+        self.idle.handle_request(self.queue.in_progress());
+        if self.reset {
+            self.destroy(None);
+        }
+    }
+
+    /// Every attempt failed. What happened until then is still told.
+    pub(crate) fn handle_connect_error(&mut self, error: Error) {
+        let events = std::mem::take(&mut self.connect_events);
+        self.destroy(Some(error));
+        self.connect_events = events;
+    }
+
+    /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
+    pub(crate) fn end(&mut self) {
+        if self.write == WriteSide::Writable && !self.is_destroyed() {
+            self.write = WriteSide::Ending;
+            self.queue.uncork_all();
+        }
+    }
+
+    /// Ends the write side and closes as soon as that is done, without waiting for the peer.
+    pub(crate) fn destroy_soon(&mut self) {
+        self.end();
+        self.destroy_when_finished = true;
+        if self.write == WriteSide::Delivered {
+            self.destroy(None);
+        }
+    }
+
+    /// Nobody will ask for events any more: what is queued goes out, then the transport is released.
+    pub(crate) fn detach(&mut self) {
+        match self.phase {
+            Phase::Open if self.write != WriteSide::Failed => self.destroy_soon(),
+            Phase::Connecting if !self.queue.is_empty() => self.destroy_soon(),
+            _ => self.destroy(None),
+        }
+    }
+
+    /// Drops everything and closes. Only the first call has an effect.
+    pub(crate) fn destroy(&mut self, error: Option<Error>) {
+        if self.is_destroyed() {
+            return;
+        }
+        if self.error.is_none() {
+            self.error = error;
+        }
+        self.closed_before_connection = self.phase == Phase::Connecting;
+        // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
+        if !matches!(self.connect_events.front(), Some(Event::Ready)) {
+            self.connect_events = VecDeque::new();
+        }
+        self.phase = Phase::Destroyed;
+        self.clear_queue();
+        self.idle.clear();
+        self.timed_out = false;
+    }
+
+    /// Sends a reset instead of a FIN and closes; while connecting, as soon as there is a connection.
+    pub(crate) fn reset_and_destroy(&mut self) {
+        match self.phase {
+            Phase::Unconnected => self.destroy(Some(Error::socket_closed())),
+            Phase::Connecting => self.reset = true,
+            Phase::Open => {
+                self.reset = true;
+                self.destroy(None);
+            }
+            Phase::Destroyed | Phase::Closed => {}
+        }
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+    }
+}
+
+/// Writing.
+impl Stream {
+    /// Whether and how a write may begin. Changes nothing.
+    pub(crate) fn admit(&self) -> Result<Admission, Error> {
+        match (self.phase, self.write) {
+            (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
+            (_, WriteSide::Failed) => Err(self.failure()),
+            (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) if self.ended_by_peer => {
+                Err(Error::ended_by_peer())
+            }
+            (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) => Err(Error::write_after_end()),
+            (Phase::Unconnected, _) => Err(Error::socket_closed()),
+            (Phase::Connecting, _) => Ok(Admission::Queue),
+            (Phase::Open, _) if self.queue.is_idle() => Ok(Admission::Direct),
+            (Phase::Open, _) => Ok(Admission::Queue),
+        }
+    }
+
+    /// A write that [`admit`](Self::admit) refused was made all the same: Node destroys the socket with that error,
+    /// unless it is destroyed already.
+    pub(crate) fn handle_misuse(&mut self, error: Error) {
+        if self.write != WriteSide::Failed {
+            self.destroy(Some(error));
+        }
+    }
+
+    /// The kernel took a whole direct write.
+    pub(crate) fn handle_direct_write(&mut self, length: usize) {
+        self.bytes_accepted += length as u64;
+        self.bytes_flushed += length as u64;
+    }
+
+    /// The kernel took a direct write of `length` bytes but for this rest.
+    pub(crate) fn queue_rest(&mut self, length: usize, rest: Bytes) {
+        self.bytes_accepted += length as u64;
+        self.bytes_flushed += (length - rest.len()) as u64;
+        self.queue.push_rest(length, rest);
+        self.idle.handle_request(length);
+    }
+
+    pub(crate) fn queue(&mut self, chunk: Bytes) {
+        self.bytes_accepted += chunk.len() as u64;
+        let was_sendable = self.queue.is_sendable();
+        self.queue.push(chunk);
+        if !was_sendable {
+            self.idle.handle_request(self.queue.in_progress());
+        }
+    }
+
+    /// What `write` answers.
+    pub(crate) fn accepts_more(&mut self) -> bool {
+        let accepts = self.queue.accepts_more();
+        accepts && self.write != WriteSide::Failed && !self.is_destroyed()
+    }
+
+    pub(crate) fn cork(&mut self) {
+        self.queue.cork();
+    }
+
+    pub(crate) fn uncork(&mut self) {
+        let was_sendable = self.queue.is_sendable();
+        self.queue.uncork();
+        if !was_sendable {
+            self.idle.handle_request(self.queue.in_progress());
+        }
+    }
+
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+        self.queue.slices(slices)
+    }
+
+    /// The kernel took `count` queued bytes. Whether that completed a request, which counts as activity.
+    pub(crate) fn handle_written(&mut self, count: usize) -> bool {
+        self.bytes_flushed += count as u64;
+        let completed = self.queue.advance(count);
+        if completed {
+            self.idle.handle_request(self.queue.in_progress());
+        }
+        completed
+    }
+
+    pub(crate) fn handle_write_error(&mut self, error: Error) {
+        self.error = Some(error);
+        self.write = WriteSide::Failed;
+        self.clear_queue();
+    }
+
+    pub(crate) fn handle_shutdown(&mut self, result: Result<(), Error>) {
+        match result {
+            Ok(()) => self.write = WriteSide::Ended,
+            Err(error) => self.handle_write_error(error),
+        }
+    }
+}
+
+/// Reading and time.
+impl Stream {
+    pub(crate) fn wants_read(&self) -> bool {
+        self.phase == Phase::Open && self.held && self.read == ReadSide::Flowing && !self.paused
+    }
+
+    pub(crate) fn handle_read(&mut self, count: usize) {
+        self.bytes_read += count as u64;
+    }
+
+    pub(crate) fn handle_eof(&mut self) {
+        self.read = ReadSide::Ended;
+    }
+
+    /// Everything that has arrived is read. If writing has failed, there is nothing more to wait for.
+    pub(crate) fn handle_read_blocked(&mut self) {
+        if self.write == WriteSide::Failed {
+            self.destroy(None);
+        }
+    }
+
+    pub(crate) fn handle_read_error(&mut self, error: Error) {
+        self.destroy(Some(error));
+    }
+
+    /// Somebody who reads bytes, not events, has seen the end.
+    pub(crate) fn take_end(&mut self) {
+        if self.read == ReadSide::Ended {
+            self.read = ReadSide::Taken;
+        }
+    }
+
+    pub(crate) fn set_timeout(&mut self, timeout: Duration, now: Instant) {
+        self.timed_out = false;
+        if !self.is_destroyed() {
+            self.idle.set(timeout, now);
+        }
+    }
+
+    pub(crate) fn tracks_activity(&self) -> bool {
+        self.idle.is_set()
+    }
+
+    pub(crate) fn handle_activity(&mut self, now: Instant) {
+        if !self.is_destroyed() {
+            self.idle.handle_activity(now);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.idle.deadline()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.timed_out |= self.idle.handle_timeout(now, self.queue.in_progress());
+    }
+}
+
+/// What comes out.
+impl Stream {
+    pub(crate) fn next_io(&self) -> Option<Io> {
+        if !self.held {
+            return None;
+        }
+        if self.is_destroyed() {
+            return Some(Io::Release { reset: self.reset });
+        }
+        match self.write {
+            WriteSide::Failed => None,
+            _ if self.queue.is_sendable() => Some(Io::Write),
+            WriteSide::Ending => Some(Io::Shutdown),
+            WriteSide::Ended | WriteSide::Delivered if self.destroy_when_finished => {
+                Some(Io::Release { reset: false })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn handle_released(&mut self) {
+        self.held = false;
+    }
+
+    /// The consumer asks for its next event, so it has dealt with the last one.
+    pub(crate) fn handle_consumer(&mut self) {
+        if self.phase != Phase::Open || self.read != ReadSide::Delivered {
+            return;
+        }
+        if !self.allow_half_open && self.write == WriteSide::Writable {
+            self.ended_by_peer = true;
+            self.end();
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.connect_events.pop_front() {
+            return Some(event);
+        }
+        if self.is_over() {
+            self.destroy(None);
+        }
+        if self.phase == Phase::Destroyed {
+            return Some(self.poll_last_event());
+        }
+        if self.phase != Phase::Open && !self.timed_out {
+            return None;
+        }
+        if self.write == WriteSide::Writable && self.queue.take_drained() {
+            return Some(Event::Drain);
+        }
+        if self.write == WriteSide::Ended {
+            self.write = WriteSide::Delivered;
+            return Some(Event::Finish);
+        }
+        if self.read == ReadSide::Ended {
+            self.read = ReadSide::Delivered;
+            return Some(Event::End);
+        }
+        std::mem::take(&mut self.timed_out).then_some(Event::Timeout)
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) would give something.
+    pub(crate) fn has_event(&self) -> bool {
+        !self.connect_events.is_empty()
+            || self.phase == Phase::Destroyed
+            || (self.phase == Phase::Open
+                && (self.is_over()
+                    || self.write == WriteSide::Ended
+                    || self.read == ReadSide::Ended
+                    || (self.write == WriteSide::Writable && self.queue.is_drained())))
+            || self.timed_out
+    }
+
+    /// No event will come any more: Close was delivered.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    pub(crate) fn is_destroyed(&self) -> bool {
+        matches!(self.phase, Phase::Destroyed | Phase::Closed)
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.phase == Phase::Connecting
+    }
+
+    /// Whether connecting is still going on or has not been told to its end.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.phase == Phase::Connecting || !self.connect_events.is_empty()
+    }
+
+    /// The connection is over as far as the operating system knows.
+    pub(crate) fn is_released(&self) -> bool {
+        !self.held && !matches!(self.phase, Phase::Unconnected | Phase::Connecting)
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.held
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn has_read_end(&self) -> bool {
+        self.read != ReadSide::Flowing
+    }
+
+    /// Whether the FIN is sent.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.write, WriteSide::Ended | WriteSide::Delivered)
+    }
+
+    pub(crate) fn ready_state(&self) -> ReadyState {
+        let alive = !self.is_destroyed();
+        let readable = alive && !self.is_end_told();
+        let writable = alive && self.write == WriteSide::Writable;
+        match (self.phase, readable, writable) {
+            (Phase::Connecting, ..) => ReadyState::Opening,
+            (_, true, true) => ReadyState::Open,
+            (_, true, false) => ReadyState::ReadOnly,
+            (_, false, true) => ReadyState::WriteOnly,
+            (_, false, false) => ReadyState::Closed,
+        }
+    }
+
+    /// Why writes fail: the error that destroyed the socket, or that it is destroyed.
+    pub(crate) fn failure(&self) -> Error {
+        self.failure_of("write")
+    }
+
+    pub(crate) fn failure_of(&self, method: &str) -> Error {
+        match &self.error {
+            Some(error) => error.clone(),
+            None if self.closed_before_connection => Error::closed_before_connection(),
+            None => Error::destroyed(method),
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.is_destroyed() || self.write == WriteSide::Failed
+    }
+
+    /// How many of the accepted bytes have reached the kernel.
+    pub(crate) fn bytes_flushed(&self) -> u64 {
+        self.bytes_flushed
+    }
+
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    pub(crate) fn bytes_accepted(&self) -> u64 {
+        self.bytes_accepted
+    }
+
+    pub(crate) fn writable_length(&self) -> usize {
+        self.queue.length()
+    }
+
+    pub(crate) fn high_water_mark(&self) -> usize {
+        self.queue.high_water_mark()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.idle.timeout()
+    }
+
+    /// Both sides are done and told, or the write side failed and there is nothing left to read.
+    fn is_over(&self) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        match self.write {
+            WriteSide::Delivered => self.is_end_told() || self.destroy_when_finished,
+            WriteSide::Failed => self.paused || self.is_end_told(),
+            WriteSide::Writable | WriteSide::Ending | WriteSide::Ended => false,
+        }
+    }
+
+    fn is_end_told(&self) -> bool {
+        matches!(self.read, ReadSide::Delivered | ReadSide::Taken)
+    }
+
+    fn poll_last_event(&mut self) -> Event {
+        if let (Some(error), false) = (&self.error, self.error_delivered) {
+            self.error_delivered = true;
+            return Event::Error(error.clone());
+        }
+        self.phase = Phase::Closed;
+        Event::Close { had_error: self.error.is_some() }
+    }
+
+    /// What was accepted and never begun no longer counts as written, as in Node.
+    fn clear_queue(&mut self) {
+        let unbegun = if self.closed_before_connection { self.queue.length() } else { self.queue.not_begun() };
+        self.bytes_accepted -= unbegun as u64;
+        self.queue.clear();
+    }
+
+    fn connect_event(&mut self, event: Event) {
+        if self.phase == Phase::Connecting {
+            self.connect_events.push_back(event);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use super::DEFAULT_HIGH_WATER_MARK;
+
+/// How a server treats its connections: the options of Node's `net.createServer(options)`.
+///
+/// ```
+/// let server = sockeye::Server::with_options(sockeye::ServerOptions::new().allow_half_open(true).no_delay(true));
+/// # drop(server);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    pub(crate) allow_half_open: bool,
+    pub(crate) high_water_mark: usize,
+    pub(crate) pause_on_connect: bool,
+    pub(crate) no_delay: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) keep_alive_initial_delay: Duration,
+}
+
+impl ServerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            allow_half_open: false,
+            high_water_mark: DEFAULT_HIGH_WATER_MARK,
+            pause_on_connect: false,
+            no_delay: false,
+            keep_alive: false,
+            keep_alive_initial_delay: Duration::ZERO,
+        }
+    }
+
+    /// See [`SocketOptions::allow_half_open`](crate::SocketOptions::allow_half_open).
+    pub fn allow_half_open(mut self, allow: bool) -> Self {
+        self.allow_half_open = allow;
+        self
+    }
+
+    /// See [`SocketOptions::high_water_mark`](crate::SocketOptions::high_water_mark).
+    pub fn high_water_mark(mut self, bytes: usize) -> Self {
+        self.high_water_mark = bytes;
+        self
+    }
+
+    /// Whether each connection starts [paused](crate::SocketHandle::pause), with nothing read from it. Off by default.
+    /// Node's `pauseOnConnect`.
+    pub fn pause_on_connect(mut self, pause: bool) -> Self {
+        self.pause_on_connect = pause;
+        self
+    }
+
+    /// Whether to switch Nagle's algorithm off on each connection, so that small writes leave at once. Off by default.
+    /// TCP only. Node's `noDelay`.
+    pub fn no_delay(mut self, no_delay: bool) -> Self {
+        self.no_delay = no_delay;
+        self
+    }
+
+    /// Whether to switch TCP keep-alive on for each connection. Off by default. See
+    /// [`SocketHandle::set_keep_alive`](crate::SocketHandle::set_keep_alive). Node's `keepAlive`.
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// How long a connection has to be idle before the first keep-alive probe. Zero by default, which leaves the
+    /// system's value. Counts in whole seconds. Node's `keepAliveInitialDelay`.
+    pub fn keep_alive_initial_delay(mut self, delay: Duration) -> Self {
+        self.keep_alive_initial_delay = delay;
+        self
+    }
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

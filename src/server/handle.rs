@@ -1,0 +1,110 @@
+//! What can be done with a server from anywhere.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use super::shared::ServerShared;
+use crate::address::Address;
+use crate::error::{Error, Result};
+
+/// A second hand on a [`Server`](crate::Server): listens, closes and asks, from any task or thread.
+///
+/// [`Server::handle`](crate::Server::handle) makes one, and a `Server` dereferences to its own. A handle does not keep
+/// the server listening: that ends when the `Server` is dropped.
+#[derive(Clone)]
+pub struct ServerHandle {
+    pub(crate) shared: Arc<ServerShared>,
+}
+
+impl ServerHandle {
+    /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed.
+    ///
+    /// It happens in the call. The future it returns is ready when the last connection has ended; it need not be polled.
+    /// Listening again is possible straight away.
+    ///
+    /// # Errors
+    ///
+    /// The future gives `ERR_SERVER_NOT_RUNNING` if the server was not open.
+    pub fn close(&self) -> Closed {
+        let refused = if self.shared.close() { None } else { Some(Error::not_running()) };
+        Closed { close: self.shared.close_to_come(), shared: self.shared.clone(), refused }
+    }
+
+    /// Waits until the server has been closed and the last connection has ended; returns at once if that is so. It does
+    /// not close the server itself.
+    ///
+    /// # Errors
+    ///
+    /// None so far; the result is there so that a program can end with it.
+    pub fn closed(&self) -> Closed {
+        Closed { close: self.shared.close_to_come(), shared: self.shared.clone(), refused: None }
+    }
+
+    /// Where the server listens, with the port that the system chose: Node's `server.address()`. `None` before
+    /// listening, and from `close` on.
+    pub fn address(&self) -> Option<Address> {
+        self.shared.lock().listener.as_ref()?.address()
+    }
+
+    /// Whether the server listens: Node's `server.listening`.
+    pub fn listening(&self) -> bool {
+        self.shared.lock().core.is_listening()
+    }
+
+    /// How many connections there are: Node's `server.getConnections`.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().core.connections()
+    }
+
+    /// How many connections there may be: Node's `server.maxConnections`. `None`, the default, sets no limit.
+    pub fn max_connections(&self) -> Option<usize> {
+        self.shared.lock().core.max_connections()
+    }
+
+    /// Limits the number of connections. What comes in above it is closed at once and reported as
+    /// [`ServerEvent::Drop`](crate::ServerEvent::Drop). Those that are there stay. Zero takes none (Node before v21 took
+    /// it for "no limit").
+    pub fn set_max_connections(&self, limit: Option<usize>) {
+        self.shared.lock().core.set_max_connections(limit);
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("address", &self.address())
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Becomes ready when a server is closed and its last connection has ended.
+///
+/// It only waits, so it may be dropped. It is made by [`close`](ServerHandle::close) and
+/// [`closed`](ServerHandle::closed).
+pub struct Closed {
+    shared: Arc<ServerShared>,
+    close: u64,
+    refused: Option<Error>,
+}
+
+impl Future for Closed {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(error) = &self.refused {
+            return Poll::Ready(Err(error.clone()));
+        }
+        ready!(self.shared.poll_closed(self.close, cx));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closed").field("refused", &self.refused).finish_non_exhaustive()
+    }
+}

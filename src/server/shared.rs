@@ -1,0 +1,365 @@
+//! One server's core and listener under one lock.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::core::accept::{Accept, AcceptFailure, Verdict};
+use crate::core::stream::Stream as Core;
+use crate::error::{Error, Result};
+use crate::options::ServerOptions;
+use crate::server_event::{Dropped, ServerEvent};
+use crate::socket::Socket;
+use crate::socket::shared::{Party, Shared};
+use crate::transport::Transport;
+use crate::transport::listener::Listener;
+
+/// How many events are kept for somebody who may never ask for them.
+const MAX_EVENTS: usize = 128;
+
+pub(crate) struct ServerShared {
+    state: Mutex<ServerState>,
+    options: ServerOptions,
+}
+
+pub(crate) struct ServerState {
+    pub(crate) core: Accept,
+    pub(crate) listener: Option<Listener>,
+    events: VecDeque<ServerEvent>,
+    /// How the last `listen` went, until it is told.
+    outcome: Outcome,
+    /// Takes each connection as it comes in; without it they wait to be asked for.
+    pub(crate) on_connection: Option<OnConnection>,
+    /// The task that asks for events.
+    pub(crate) consumer: Party,
+    acceptor: Party,
+    has_acceptor: bool,
+    /// Waits until the system may have room for another connection.
+    back_off: Option<Pin<Box<Sleep>>>,
+    waiters: Vec<Waker>,
+    /// How often the server has closed.
+    closes: u64,
+}
+
+pub(crate) type OnConnection = Arc<dyn Fn(Socket) + Send + Sync>;
+
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Which call of `listen` this is about; each `close` counts too.
+    generation: u64,
+    result: Option<Result<()>>,
+    is_told: bool,
+}
+
+/// A connection's place in the count of its server, given back when it is dropped.
+pub(crate) struct Connection(Arc<ServerShared>);
+
+impl ServerShared {
+    pub(crate) fn new(options: ServerOptions) -> Arc<Self> {
+        let state = ServerState {
+            core: Accept::default(),
+            listener: None,
+            events: VecDeque::new(),
+            outcome: Outcome::default(),
+            on_connection: None,
+            consumer: Party::default(),
+            acceptor: Party::default(),
+            has_acceptor: false,
+            back_off: None,
+            waiters: Vec::new(),
+            closes: 0,
+        };
+        Arc::new(Self { state: Mutex::new(state), options })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ServerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to listen: the number that [`settle`](Self::settle) and [`poll_outcome`](Self::poll_outcome) go by.
+    pub(crate) fn start(&self) -> Result<u64> {
+        let mut state = self.lock();
+        if !state.core.start() {
+            return Err(Error::already_listening());
+        }
+        Ok(state.next_generation())
+    }
+
+    /// Takes the result of listening, unless the server was closed meanwhile.
+    pub(crate) fn settle(self: &Arc<Self>, generation: u64, result: Result<Listener>) {
+        let mut state = self.lock();
+        if state.outcome.generation != generation {
+            drop(state);
+            // The listener, if there is one, removes its file; that is not to happen under the lock.
+            return drop(result);
+        }
+        match result {
+            Ok(listener) => {
+                state.core.handle_listening();
+                state.listener = Some(listener);
+                state.outcome.result = Some(Ok(()));
+            }
+            Err(error) => {
+                state.core.handle_listen_error();
+                state.outcome.result = Some(Err(error));
+            }
+        }
+        let wakers = state.take_wakers();
+        drop(state);
+        wake(wakers);
+        self.ensure_acceptor();
+    }
+
+    pub(crate) fn poll_outcome(&self, generation: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut state = self.lock();
+        if state.outcome.generation != generation {
+            return Poll::Ready(Err(Error::not_running()));
+        }
+        match state.outcome.result.clone() {
+            Some(result) => {
+                state.outcome.is_told = true;
+                Poll::Ready(result)
+            }
+            None => {
+                state.wait(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Stops listening. Whether the server was open.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.lock();
+        let was_open = state.core.close();
+        state.next_generation();
+        let listener = state.listener.take();
+        state.back_off = None;
+        state.check_closed();
+        let wakers = state.take_wakers();
+        drop(state);
+        drop(listener);
+        wake(wakers);
+        was_open
+    }
+
+    /// Which close to wait for: the one that is due, or the one that has been.
+    pub(crate) fn close_to_come(&self) -> u64 {
+        let state = self.lock();
+        if state.is_over() { state.closes } else { state.closes + 1 }
+    }
+
+    pub(crate) fn poll_closed(&self, close: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.closes >= close {
+            return Poll::Ready(());
+        }
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    pub(crate) fn poll_event(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
+        let mut state = self.lock();
+        state.consumer.unpark();
+        if let Some(event) = state.take_event() {
+            return Poll::Ready(Some(event));
+        }
+        if state.is_over() {
+            return Poll::Ready(None);
+        }
+        if state.on_connection.is_none() {
+            if let Poll::Ready(event) = state.poll_accept(self, cx) {
+                return Poll::Ready(Some(event));
+            }
+        }
+        state.consumer.park(cx);
+        Poll::Pending
+    }
+
+    /// Starts the task that accepts, if connections are to be taken as they come in and none runs yet.
+    pub(crate) fn ensure_acceptor(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.on_connection.is_none() || state.listener.is_none() || state.has_acceptor {
+            return;
+        }
+        state.has_acceptor = true;
+        drop(state);
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(Acceptor(self.clone()))),
+            Err(_) => self.lock().has_acceptor = false,
+        }
+    }
+
+    fn make_socket(self: &Arc<Self>, transport: Transport, remote: Option<SocketAddr>) -> Socket {
+        let options = &self.options;
+        // What the system refuses here, it refuses because the peer is gone already; reading will tell.
+        if options.no_delay {
+            let _ = transport.set_no_delay(true);
+        }
+        if options.keep_alive {
+            let _ = transport.set_keep_alive(true, options.keep_alive_initial_delay);
+        }
+        let shared = Shared::new(Core::open(options.allow_half_open, options.high_water_mark));
+        let mut state = shared.lock();
+        if options.pause_on_connect {
+            state.core.pause();
+        }
+        state.transport = Some(transport);
+        state.remote = remote;
+        state.connection = Some(Connection(self.clone()));
+        drop(state);
+        Socket::from_shared(shared)
+    }
+}
+
+impl ServerState {
+    /// Takes the next connection, or what became of it.
+    fn poll_accept(&mut self, shared: &Arc<ServerShared>, cx: &mut Context<'_>) -> Poll<ServerEvent> {
+        loop {
+            if let Some(back_off) = &mut self.back_off {
+                ready!(back_off.as_mut().poll(cx));
+                self.back_off = None;
+            }
+            let Some(listener) = &self.listener else { return Poll::Pending };
+            match ready!(listener.poll_accept(cx)) {
+                Ok((transport, remote)) => {
+                    return Poll::Ready(match self.core.handle_connection() {
+                        Verdict::Accept => ServerEvent::Connection(shared.make_socket(transport, remote)),
+                        Verdict::Drop => ServerEvent::Drop(
+                            transport.local_address().zip(remote).map(|(local, remote)| Dropped { local, remote }),
+                        ),
+                    });
+                }
+                Err(error) => match self.core.handle_accept_error(&error) {
+                    AcceptFailure::Retry => {}
+                    AcceptFailure::BackOff { pause, report } => {
+                        self.back_off = Some(Box::pin(sleep_until(Instant::now() + pause)));
+                        if report {
+                            return Poll::Ready(ServerEvent::Error(Error::system("accept", error)));
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn take_event(&mut self) -> Option<ServerEvent> {
+        if let (Some(result), false) = (&self.outcome.result, self.outcome.is_told) {
+            self.outcome.is_told = true;
+            return Some(match result {
+                Ok(()) => ServerEvent::Listening,
+                Err(error) => ServerEvent::Error(error.clone()),
+            });
+        }
+        self.events.pop_front()
+    }
+
+    fn push_event(&mut self, event: ServerEvent) {
+        if self.events.len() == MAX_EVENTS {
+            let lost = self.events.pop_front();
+            tracing::debug!(?lost, "nobody asks for the server's events");
+        }
+        self.events.push_back(event);
+    }
+
+    /// Whether the server was closed and nothing is left of it.
+    fn is_over(&self) -> bool {
+        self.closes > 0 && !self.core.is_open() && !self.core.is_closing()
+    }
+
+    fn check_closed(&mut self) {
+        if self.core.take_closed() {
+            self.closes += 1;
+            self.push_event(ServerEvent::Close);
+        }
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        let generation = self.outcome.generation + 1;
+        self.outcome = Outcome { generation, ..Outcome::default() };
+        generation
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        if !self.waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
+            self.waiters.push(cx.waker().clone());
+        }
+    }
+
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = std::mem::take(&mut self.waiters);
+        wakers.extend(self.consumer.take());
+        wakers.extend(self.acceptor.take());
+        wakers
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.core.handle_disconnection();
+        if !state.core.is_closing() {
+            return;
+        }
+        state.check_closed();
+        let wakers = state.take_wakers();
+        drop(state);
+        wake(wakers);
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+/// The background task of a server that takes connections as they come in.
+struct Acceptor(Arc<ServerShared>);
+
+impl Future for Acceptor {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = &self.0;
+        loop {
+            let mut state = shared.lock();
+            state.acceptor.unpark();
+            let (Some(on_connection), Some(_)) = (state.on_connection.clone(), &state.listener) else {
+                return Poll::Ready(());
+            };
+            let Poll::Ready(event) = state.poll_accept(shared, cx) else {
+                state.acceptor.park(cx);
+                return Poll::Pending;
+            };
+            if let ServerEvent::Connection(socket) = event {
+                drop(state);
+                on_connection(socket);
+                continue;
+            }
+            state.push_event(event);
+            let consumer = state.consumer.take();
+            drop(state);
+            wake(consumer);
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.0.lock().has_acceptor = false;
+        // Listening may have begun again after this task had seen that it was over.
+        self.0.ensure_acceptor();
+    }
+}
+
+fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}

@@ -1,0 +1,310 @@
+//! A connection, from the side of the one who reads it.
+
+pub(crate) mod byte_stream;
+pub(crate) mod connecting;
+pub(crate) mod flush;
+pub(crate) mod handle;
+pub(crate) mod shared;
+pub(crate) mod written;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use futures_core::Stream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use self::handle::SocketHandle;
+use self::shared::{Shared, now};
+use crate::core::stream::Stream as Core;
+use crate::data::Data;
+use crate::error::Error;
+use crate::event::Event;
+use crate::listeners::Listeners;
+use crate::options::SocketOptions;
+use crate::pipe::Pipe;
+use crate::transport::{Transport, memory, scratch};
+
+/// A connection over TCP or a Unix domain socket: Node's `net.Socket`.
+///
+/// [`connect`](crate::connect) makes one, a [`Server`](crate::Server) hands them out. It is the one place where the
+/// connection's [events](Event) arrive; it dereferences to its [`SocketHandle`], which has all the rest: writing,
+/// ending, settings, state.
+///
+/// There are four ways to read it; use one at a time:
+/// - [`next`](Self::next), or the socket as a [`Stream`] of events;
+/// - [`pipe`](Self::pipe) into another socket;
+/// - as a tokio [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), for everything that is
+///   made for those;
+/// - [`attach`](Self::attach) closures, one for each event, as in Node.
+///
+/// # When nobody polls
+///
+/// Nothing is read: what the peer sends stays with the kernel until it is full, which holds the peer up. Writing goes
+/// on, since [`write`](SocketHandle::write) does not depend on anybody polling. The end of the peer is not noticed, nor
+/// is a timeout.
+///
+/// # Drop
+///
+/// Dropping a socket ends and closes the connection. What was written goes out first, in the background if need be (as
+/// long as the runtime runs, and unless the peer takes nothing for 30 seconds). Call
+/// [`destroy`](SocketHandle::destroy) to drop that too. While connecting, with nothing written, the attempt is given up.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> sockeye::Result<()> {
+/// use sockeye::{Event, Server};
+///
+/// let server = Server::new().on_connection(|socket| async move {
+///     socket.end_with("goodbye\n");
+///     Ok(())
+/// });
+/// server.listen(("127.0.0.1", 0)).await?;
+///
+/// let mut client = sockeye::connect(server.address().unwrap()).await?;
+/// while let Some(event) = client.next().await {
+///     match event {
+///         Event::Data(chunk) => assert_eq!(chunk, "goodbye\n"),
+///         Event::Close { had_error } => assert!(!had_error),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Socket {
+    handle: SocketHandle,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a look at the socket brought.
+pub(crate) enum Step {
+    /// Bytes, in the buffer.
+    Data,
+    Event(Event),
+    /// There will be nothing more.
+    Over,
+}
+
+impl Socket {
+    /// A socket that is not connected: Node's `new net.Socket()`. [`connect`](Self::connect) connects it.
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::new())
+    }
+
+    /// A socket with options that is not connected: Node's `new net.Socket(options)`.
+    pub fn with_options(options: SocketOptions) -> Self {
+        Self::from_shared(Shared::new(Core::unconnected(options.allow_half_open, options.high_water_mark)))
+    }
+
+    /// Two sockets in memory that are connected with each other, for tests. They behave like two ends of a TCP
+    /// connection without addresses; `capacity` bytes fit in between, in each direction, before a write has to be
+    /// queued.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// let (mut socket, peer) = sockeye::Socket::pair(1024);
+    /// peer.end_with("hello");
+    /// let mut text = String::new();
+    /// tokio::io::AsyncReadExt::read_to_string(&mut socket, &mut text).await?;
+    /// assert_eq!(text, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pair(capacity: usize) -> (Self, Self) {
+        Self::pair_with_options(capacity, SocketOptions::new())
+    }
+
+    /// Like [`pair`](Self::pair), with options for both ends.
+    pub fn pair_with_options(capacity: usize, options: SocketOptions) -> (Self, Self) {
+        let (left, right) = memory::pair(capacity);
+        let socket = |stream| {
+            let shared = Shared::new(Core::open(options.allow_half_open, options.high_water_mark));
+            shared.lock().transport = Some(Transport::Memory(stream));
+            Self::from_shared(shared)
+        };
+        (socket(left), socket(right))
+    }
+
+    /// A handle to this socket, for other tasks.
+    pub fn handle(&self) -> SocketHandle {
+        self.handle.clone()
+    }
+
+    /// The next event; `None` after [`Event::Close`].
+    ///
+    /// This is what reads: see [there](Self#when-nobody-polls). The chunks of [`Event::Data`] come as the kernel has
+    /// them, at most 64 KiB each.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing, so it can be one branch of a `select!`.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> impl Future<Output = Option<Event>> + Send + '_ {
+        poll_fn(|cx| self.poll_event(cx))
+    }
+
+    /// Writes to the connection: [`SocketHandle::write`]. It is here too so that tokio's `AsyncWriteExt::write`, where
+    /// imported, does not come before it.
+    pub fn write(&self, data: impl Data) -> bool {
+        self.handle.write(data)
+    }
+
+    /// Writes everything that arrives to `destination`, and ends it when the peer ends: Node's `socket.pipe`.
+    ///
+    /// The future is ready when the end has been passed on, and returns the number of bytes. Reading stops while the
+    /// destination's queue is above its high-water mark. To echo, pass the socket's own handle.
+    ///
+    /// Events other than data and the end are taken and dropped, except that a [`Timeout`](Event::Timeout) makes the
+    /// future fail, since nobody else could see it. The sockets are left as they are, so it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// The error of either socket, `ERR_STREAM_PREMATURE_CLOSE` if this socket was closed before its peer had ended, or
+    /// `ETIMEDOUT` after a timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: what was read is written.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// let (mut socket, mut peer) = sockeye::Socket::pair(1024);
+    /// peer.end_with("back and forth");
+    /// let echo = socket.handle();
+    /// assert_eq!(socket.pipe(&echo).await?, 14);
+    /// let mut text = String::new();
+    /// tokio::io::AsyncReadExt::read_to_string(&mut peer, &mut text).await?;
+    /// assert_eq!(text, "back and forth");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pipe<'a>(&'a mut self, destination: &'a SocketHandle) -> Pipe<'a> {
+        Pipe::new(self, destination)
+    }
+
+    /// Hands the socket to a task of its own that calls `listeners` for each event: Node's `socket.on`.
+    ///
+    /// # Errors
+    ///
+    /// `ERR_NO_RUNTIME` outside of a tokio runtime; the socket is closed then.
+    pub fn attach(self, listeners: Listeners) -> Result<SocketHandle, Error> {
+        let handle = self.handle();
+        let shared = handle.shared.clone();
+        match shared.spawn(listeners.run(self)) {
+            Some(_) => Ok(handle),
+            None => Err(Error::no_runtime()),
+        }
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { handle: SocketHandle { shared }, timer: None }
+    }
+
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        scratch::with(|buffer| {
+            Poll::Ready(match ready!(self.poll_step(cx, buffer, true)) {
+                Step::Data => Some(Event::Data(scratch::take_chunk(buffer))),
+                Step::Event(event) => Some(event),
+                Step::Over => None,
+            })
+        })
+    }
+
+    /// Looks for the next event, or reads into the spare room of `buffer` if `may_read`.
+    pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut, may_read: bool) -> Poll<Step> {
+        let mut state = self.handle.shared.lock();
+        state.consumer.unpark();
+        state.core.handle_consumer();
+        state.drive();
+        loop {
+            if let Some(event) = state.core.poll_event() {
+                state.drive();
+                return Poll::Ready(Step::Event(event));
+            }
+            if state.core.is_closed() {
+                return Poll::Ready(Step::Over);
+            }
+            let wants_read = may_read && state.core.wants_read();
+            if let (true, Some(transport)) = (wants_read, &mut state.transport) {
+                match transport.poll_read_buf(cx, buffer) {
+                    Poll::Ready(Ok(0)) => state.core.handle_eof(),
+                    Poll::Ready(Ok(count)) => {
+                        state.core.handle_read(count);
+                        state.touch();
+                        return Poll::Ready(Step::Data);
+                    }
+                    Poll::Ready(Err(error)) => state.core.handle_read_error(Error::system("read", error)),
+                    Poll::Pending => state.core.handle_read_blocked(),
+                }
+                state.drive();
+                if state.core.has_event() {
+                    continue;
+                }
+            }
+            if let Some(deadline) = state.core.poll_timeout() {
+                if poll_timer(&mut self.timer, deadline.into(), cx).is_ready() {
+                    state.core.handle_timeout(now());
+                    continue;
+                }
+            }
+            state.consumer.park(cx);
+            return Poll::Pending;
+        }
+    }
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for Socket {
+    type Target = SocketHandle;
+
+    fn deref(&self) -> &SocketHandle {
+        &self.handle
+    }
+}
+
+impl Stream for Socket {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.get_mut().poll_event(cx)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.handle.lock().abandon();
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.handle).finish()
+    }
+}
+
+/// Waits for `deadline` with a timer that is moved only when it fires, or would fire too late.
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    while timer.as_mut().poll(cx).is_ready() {
+        if timer.deadline() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
+    }
+    Poll::Pending
+}

@@ -1,0 +1,136 @@
+//! The socket as tokio's `AsyncRead` and `AsyncWrite`.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Socket;
+use super::shared::{State, Wait, poll_wait};
+use crate::core::stream::Admission;
+use crate::error::Error;
+
+/// Reads bytes straight into the caller's buffer. The end of the peer is the end of file, and whatever
+/// `allow_half_open` says, this side stays open until it is shut down or dropped, as everywhere in tokio. While the
+/// socket is paused or connecting, it waits. Events that are due stay for whoever asks for events.
+///
+/// # Errors
+///
+/// The error that destroyed the socket, or `ERR_STREAM_DESTROYED`; both keep their [`code`](Error::code) inside the
+/// [`io::Error`].
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.get_mut().handle.shared.lock();
+        state.consumer.unpark();
+        if state.core.has_read_end() {
+            state.core.take_end();
+            return Poll::Ready(Ok(()));
+        }
+        if let (true, Some(transport)) = (state.core.wants_read(), &mut state.transport) {
+            let before = buffer.filled().len();
+            match transport.poll_read(cx, buffer) {
+                Poll::Ready(Ok(())) => {
+                    let count = buffer.filled().len() - before;
+                    if count == 0 {
+                        state.core.handle_eof();
+                        state.core.take_end();
+                    } else {
+                        state.core.handle_read(count);
+                        state.touch();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => state.core.handle_read_error(Error::system("read", error)),
+                Poll::Pending => state.core.handle_read_blocked(),
+            }
+            state.drive();
+        }
+        if state.core.is_destroyed() {
+            return Poll::Ready(Err(state.core.failure_of("read").into()));
+        }
+        state.consumer.park(cx);
+        Poll::Pending
+    }
+}
+
+/// Writes under the same rule as [`write`](crate::SocketHandle::write): while the queue is at its high-water mark,
+/// `poll_write` waits. With an empty queue, the bytes go to the kernel or wait with the caller; nothing is copied.
+/// `flush` waits until everything written is with the kernel. `shutdown` ends the socket and waits until the FIN is
+/// sent.
+///
+/// # Errors
+///
+/// Those of [`try_write`](crate::SocketHandle::try_write), with their code inside the [`io::Error`].
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.get_mut().handle.shared.lock();
+        let admission = state.core.admit()?;
+        if admission == Admission::Queue {
+            return state.poll_queue(cx, slices).map(Ok);
+        }
+        let Some(transport) = &mut state.transport else { return Poll::Ready(Err(Error::socket_closed().into())) };
+        match transport.poll_write_vectored(cx, slices) {
+            Poll::Ready(Ok(count)) => {
+                state.core.handle_direct_write(count);
+                state.touch();
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => {
+                state.handle_write_error(error);
+                Poll::Ready(Err(state.core.failure().into()))
+            }
+            Poll::Pending => {
+                // Should another task write meanwhile, the flusher takes this task's place as the one that the kernel
+                // wakes, and has to wake it in turn.
+                state.wait(Wait::Flushable, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let position = self.handle.lock().core.bytes_accepted();
+        ready!(poll_wait(&self.handle.shared, Wait::Flushed(position), cx))?;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.handle.end();
+        ready!(poll_wait(&self.handle.shared, Wait::Finished, cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl State {
+    /// Adds to the queue what keeps it within the high-water mark.
+    fn poll_queue(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<usize> {
+        let room = self.core.high_water_mark().saturating_sub(self.core.writable_length());
+        let slice = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        if slice.is_empty() {
+            return Poll::Ready(0);
+        }
+        if room == 0 {
+            self.wait(Wait::Flushed(self.core.bytes_accepted()), cx);
+            return Poll::Pending;
+        }
+        let count = slice.len().min(room);
+        self.write_admitted(Admission::Queue, &slice[..count]);
+        Poll::Ready(count)
+    }
+}

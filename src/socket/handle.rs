@@ -1,0 +1,366 @@
+//! What can be done with a socket from anywhere.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Locked, Shared, Unconnected, Wait, now, poll_wait};
+use super::written::Written;
+use crate::data::Data;
+use crate::error::{Error, Result};
+use crate::family::Family;
+use crate::ready_state::ReadyState;
+
+/// A second hand on a [`Socket`](crate::Socket): writes, ends, pauses, destroys and asks, from any task or thread.
+///
+/// [`Socket::handle`](crate::Socket::handle) makes one, and a `Socket` dereferences to its own. Only the socket itself
+/// receives events. A handle does not keep the connection open: when the socket is dropped, what was written still goes
+/// out, the connection is closed, and from then on a handle's writes fail like those on a destroyed socket.
+///
+/// All methods return at once. None of them needs a runtime to be entered, except that a socket which was made outside
+/// of one cannot write in the background; see [`write`](Self::write).
+#[derive(Clone)]
+pub struct SocketHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Writing and ending.
+impl SocketHandle {
+    /// Writes to the connection: Node's `socket.write`.
+    ///
+    /// The bytes go to the kernel within this call. What the kernel does not take is queued, and written in the
+    /// background whether or not anybody polls the socket. Before the connection is there, everything is queued.
+    ///
+    /// Returns whether to go on: `false` says that the queue has reached the high-water mark (64 KiB unless the options
+    /// say otherwise) and that [`Event::Drain`](crate::Event::Drain) will come when it is empty. The bytes are accepted
+    /// all the same; who ignores `false` lets the queue grow.
+    ///
+    /// # Errors
+    ///
+    /// As in Node, a write that comes too late returns `false`, and after [`end`](Self::end) it destroys the socket,
+    /// which shows as [`Event::Error`](crate::Event::Error) with `ERR_STREAM_WRITE_AFTER_END` (`EPIPE` if the socket
+    /// was ended because its peer had ended; `ERR_SOCKET_CLOSED` if it was never connected). After a destroy nothing
+    /// else happens. Use [`try_write`](Self::try_write) to be told instead.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use sockeye::{Event, Socket};
+    ///
+    /// let (socket, mut peer) = Socket::pair(1024);
+    /// assert!(socket.write("hello"));
+    /// assert!(matches!(peer.next().await, Some(Event::Data(chunk)) if chunk == "hello"));
+    /// # }
+    /// ```
+    pub fn write(&self, data: impl Data) -> bool {
+        self.lock().write(data)
+    }
+
+    /// Writes like [`write`](Self::write), but returns misuse as an error and leaves the socket as it is.
+    ///
+    /// # Errors
+    ///
+    /// `ERR_STREAM_WRITE_AFTER_END`, `EPIPE` (ended because the peer had ended), `ERR_STREAM_DESTROYED`,
+    /// `ERR_SOCKET_CLOSED` (never connected), or the error that made an earlier write fail. A failure that this write
+    /// itself runs into is an event.
+    pub fn try_write(&self, data: impl Data) -> Result<bool> {
+        let mut state = self.lock();
+        let admission = state.core.admit()?;
+        Ok(state.write_admitted(admission, data))
+    }
+
+    /// Writes like [`write`](Self::write) and returns a future of when these bytes have reached the kernel: Node's
+    /// callback.
+    ///
+    /// The write happens in the call; the future need not be polled, and dropping it takes nothing back. Such futures
+    /// become ready in the order of the writes.
+    ///
+    /// # Errors
+    ///
+    /// The future fails if the bytes will not get there: with the error that the socket was destroyed with,
+    /// `ERR_STREAM_DESTROYED`, `ERR_SOCKET_CLOSED_BEFORE_CONNECTION`, or the misuse that `write` describes.
+    pub fn write_with(&self, data: impl Data) -> Written {
+        let mut state = self.lock();
+        let refused = state.core.admit().err();
+        state.write(data);
+        let position = state.core.bytes_accepted();
+        drop(state);
+        Written::new(self.shared.clone(), position, refused)
+    }
+
+    /// Holds back what is written from now on, until [`uncork`](Self::uncork) has been called as often as this, so that
+    /// it leaves in one piece: Node's `writable.cork`.
+    pub fn cork(&self) {
+        self.lock().core.cork();
+    }
+
+    /// Undoes one [`cork`](Self::cork): Node's `writable.uncork`.
+    pub fn uncork(&self) {
+        let mut state = self.lock();
+        state.core.uncork();
+        state.drive();
+        state.touch();
+    }
+
+    /// Ends this side of the connection behind everything that was written: Node's `socket.end`. The peer sees the end,
+    /// and can still send.
+    ///
+    /// [`Event::Finish`](crate::Event::Finish) says when it is done. It happens in the background if the queue is not
+    /// empty. A second call does nothing.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.core.end();
+        state.drive();
+    }
+
+    /// [Writes](Self::write) a last piece and [ends](Self::end).
+    pub fn end_with(&self, data: impl Data) {
+        let mut state = self.lock();
+        state.write(data);
+        state.core.end();
+        state.drive();
+    }
+
+    /// Closes the connection at once and drops what is queued: Node's `socket.destroy`. The next and last event is
+    /// [`Event::Close`](crate::Event::Close). A second call does nothing.
+    pub fn destroy(&self) {
+        self.destroy_because(None);
+    }
+
+    /// Destroys the socket for a reason, which is delivered as [`Event::Error`](crate::Event::Error) before `Close`.
+    pub fn destroy_with(&self, error: impl Into<Error>) {
+        self.destroy_because(Some(error.into()));
+    }
+
+    /// Ends the socket, and destroys it as soon as everything is written: Node's `socket.destroySoon`. Unlike after
+    /// [`end`](Self::end), the peer's end is not waited for.
+    pub fn destroy_soon(&self) {
+        let mut state = self.lock();
+        state.core.destroy_soon();
+        state.drive();
+    }
+
+    /// Closes the connection with a reset (RST): Node's `socket.resetAndDestroy`. The peer sees `ECONNRESET`. While
+    /// connecting, it happens as soon as there is a connection.
+    ///
+    /// # Errors
+    ///
+    /// `ERR_INVALID_HANDLE_TYPE` on a Unix domain socket, which cannot be reset; nothing happens then. On a socket that
+    /// never was connected, [`Event::Error`](crate::Event::Error) with `ERR_SOCKET_CLOSED` follows instead.
+    pub fn reset_and_destroy(&self) -> Result<()> {
+        let mut state = self.lock();
+        if state.transport.as_ref().is_some_and(|transport| !transport.can_reset()) {
+            return Err(Error::invalid_handle_type());
+        }
+        state.core.reset_and_destroy();
+        state.drive();
+        Ok(())
+    }
+}
+
+/// Reading and settings.
+impl SocketHandle {
+    /// Stops reading: Node's `socket.pause`. No [`Event::Data`](crate::Event::Data) and no `End` comes until
+    /// [`resume`](Self::resume), and what the peer sends stays with the kernel, which slows the peer down.
+    pub fn pause(&self) {
+        self.lock().core.pause();
+    }
+
+    /// Reads again: Node's `socket.resume`.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        state.core.resume();
+        state.wake_consumer();
+    }
+
+    /// Whether reading is [paused](Self::pause): Node's `readable.isPaused`.
+    pub fn is_paused(&self) -> bool {
+        self.lock().core.is_paused()
+    }
+
+    /// Makes the socket emit [`Event::Timeout`](crate::Event::Timeout) after this time without a read or a write:
+    /// Node's `socket.setTimeout`. Zero switches it off. Nothing is closed by it; connecting counts as inactivity.
+    ///
+    /// It comes once for each idle period. While queued bytes are on their way the socket is not idle; if they stall,
+    /// it comes after about two periods. Times above 2^31 - 1 ms are cut to that. The event needs somebody to ask for
+    /// events, and a runtime with its time driver enabled.
+    pub fn set_timeout(&self, timeout: Duration) {
+        let mut state = self.lock();
+        state.core.set_timeout(timeout, now());
+        state.wake_consumer();
+    }
+
+    /// What [`set_timeout`](Self::set_timeout) was last given: Node's `socket.timeout`.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.lock().core.timeout()
+    }
+
+    /// Switches Nagle's algorithm off (`true`) or on: Node's `socket.setNoDelay`. Before the connection is there it is
+    /// remembered. Does nothing on other sockets than TCP's, and after close.
+    pub fn set_no_delay(&self, no_delay: bool) {
+        let mut state = self.lock();
+        match &mut state.transport {
+            Some(transport) => report(transport.set_no_delay(no_delay)),
+            None => state.edit_unconnected(|unconnected| unconnected.no_delay = Some(no_delay)),
+        }
+    }
+
+    /// Switches TCP keep-alive on or off: Node's `socket.setKeepAlive`. The delay before the first probe counts in
+    /// whole seconds; with one or more, probes follow each second, and ten without an answer end the connection. Below
+    /// one second the system's values stay. Before the connection is there it is remembered. Does nothing on other
+    /// sockets than TCP's, and after close.
+    pub fn set_keep_alive(&self, enable: bool, initial_delay: Duration) {
+        let mut state = self.lock();
+        match &mut state.transport {
+            Some(transport) => report(transport.set_keep_alive(enable, initial_delay)),
+            None => state.edit_unconnected(|unconnected| unconnected.keep_alive = Some((enable, initial_delay))),
+        }
+    }
+}
+
+/// State.
+impl SocketHandle {
+    /// Whether the socket is being connected: Node's `socket.connecting`.
+    pub fn connecting(&self) -> bool {
+        self.lock().core.is_connecting()
+    }
+
+    /// Whether there is no connection: not yet, or not any more. Node's `socket.pending`.
+    pub fn pending(&self) -> bool {
+        self.lock().core.is_pending()
+    }
+
+    /// Which sides of the connection are open: Node's `socket.readyState`.
+    pub fn ready_state(&self) -> ReadyState {
+        self.lock().core.ready_state()
+    }
+
+    /// Whether the socket is destroyed: Node's `socket.destroyed`.
+    pub fn destroyed(&self) -> bool {
+        self.lock().core.is_destroyed()
+    }
+
+    /// How many bytes were received: Node's `socket.bytesRead`.
+    pub fn bytes_read(&self) -> u64 {
+        self.lock().core.bytes_read()
+    }
+
+    /// How many bytes were written, queued ones included: Node's `socket.bytesWritten`.
+    pub fn bytes_written(&self) -> u64 {
+        self.lock().core.bytes_accepted()
+    }
+
+    /// How many bytes are in the write queue: Node's `socket.writableLength`. As in Node, a write that is partly out
+    /// counts as a whole until all of it is.
+    pub fn writable_length(&self) -> usize {
+        self.lock().core.writable_length()
+    }
+
+    /// From which queue length on [`write`](Self::write) returns `false`: Node's `socket.writableHighWaterMark`.
+    pub fn high_water_mark(&self) -> usize {
+        self.lock().core.high_water_mark()
+    }
+
+    /// The address of this end: Node's `socket.address()`. `None` without a connection, after close, and on other
+    /// sockets than TCP's.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.lock().transport.as_ref()?.local_address()
+    }
+
+    /// The IP address of this end: Node's `socket.localAddress`.
+    pub fn local_address(&self) -> Option<IpAddr> {
+        self.address().map(|address| address.ip())
+    }
+
+    /// The port of this end: Node's `socket.localPort`.
+    pub fn local_port(&self) -> Option<u16> {
+        self.address().map(|address| address.port())
+    }
+
+    /// The family of this end's address: Node's `socket.localFamily`.
+    pub fn local_family(&self) -> Option<Family> {
+        self.local_address().map(Family::from)
+    }
+
+    /// The address of the peer, as in tokio. `None` before the connection is there and on other sockets than TCP's; it
+    /// stays known after close.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.lock().remote
+    }
+
+    /// The IP address of the peer: Node's `socket.remoteAddress`.
+    pub fn remote_address(&self) -> Option<IpAddr> {
+        self.peer_addr().map(|address| address.ip())
+    }
+
+    /// The port of the peer: Node's `socket.remotePort`.
+    pub fn remote_port(&self) -> Option<u16> {
+        self.peer_addr().map(|address| address.port())
+    }
+
+    /// The family of the peer's address: Node's `socket.remoteFamily`.
+    pub fn remote_family(&self) -> Option<Family> {
+        self.remote_address().map(Family::from)
+    }
+
+    /// Waits until everything that was written so far has reached the kernel; returns at once if it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_with`](Self::write_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn drained(&self) -> Result<()> {
+        let position = self.lock().core.bytes_accepted();
+        poll_fn(|cx| poll_wait(&self.shared, Wait::Flushed(position), cx)).await
+    }
+
+    /// Waits until the connection is closed, for whatever reason. It never is while somebody holds the
+    /// [`Socket`](crate::Socket) without asking for events.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn closed(&self) {
+        // The wait for the end of everything cannot fail.
+        let _ = poll_fn(|cx| poll_wait(&self.shared, Wait::Closed, cx)).await;
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        self.shared.lock()
+    }
+
+    fn destroy_because(&self, error: Option<Error>) {
+        let mut state = self.lock();
+        state.core.destroy(error);
+        state.drive();
+    }
+}
+
+impl fmt::Debug for SocketHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketHandle")
+            .field("ready_state", &self.ready_state())
+            .field("peer_addr", &self.peer_addr())
+            .finish_non_exhaustive()
+    }
+}
+
+impl super::shared::State {
+    pub(crate) fn edit_unconnected(&mut self, edit: impl FnOnce(&mut Unconnected)) {
+        if !self.core.is_released() {
+            edit(self.unconnected.get_or_insert_default());
+        }
+    }
+}
+
+/// Settings that the system refuses do no harm: Node does not report them either.
+fn report(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "cannot set a socket option");
+    }
+}

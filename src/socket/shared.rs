@@ -1,0 +1,413 @@
+//! One socket's core and transport under one lock, and the loop that makes the one drive the other.
+//!
+//! Who wakes whom: whoever changes something does it under the lock, through [`Locked`]. When the lock is released, the
+//! task that waits for events is woken if there is one for it, and so are the futures whose bytes are out. Tasks are
+//! started, woken and ended, and descriptors closed, only after the release.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::core::queue::MAX_SLICES;
+use crate::core::stream::{Admission, Io, Stream};
+use crate::data::Data;
+use crate::error::{Error, Result};
+use crate::server::shared::Connection;
+use crate::transport::Transport;
+
+use super::flush::Flush;
+
+/// How many vectored writes one call makes at most before it leaves the rest to the background.
+const WRITE_BUDGET: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Where background work runs. `None` for a socket that was made outside of a runtime.
+    runtime: Option<Handle>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) core: Stream,
+    pub(crate) transport: Option<Transport>,
+    /// The task that asks for events or reads.
+    pub(crate) consumer: Party,
+    /// The background task that writes what is queued, while there is one.
+    pub(crate) flusher: Party,
+    pub(crate) is_flushing: bool,
+    /// Nobody asks for events any more.
+    pub(crate) is_abandoned: bool,
+    /// The background task has just come to its end.
+    pub(crate) was_flushed: bool,
+    spawn_flusher: bool,
+    wake_consumer: bool,
+    wake_flusher: bool,
+    waiters: Vec<Waiter>,
+    /// What is to be applied once there is a connection, and the task that makes it.
+    pub(crate) unconnected: Option<Box<Unconnected>>,
+    pub(crate) remote: Option<SocketAddr>,
+    /// This socket's place among its server's connections.
+    pub(crate) connection: Option<Connection>,
+}
+
+/// A task that may be waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Party {
+    waker: Option<Waker>,
+    waiting: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Unconnected {
+    pub(crate) no_delay: Option<bool>,
+    pub(crate) keep_alive: Option<(bool, Duration)>,
+    pub(crate) task: Option<AbortHandle>,
+}
+
+/// What a future waits for. All of them also end when the socket fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// So many bytes, counted from the beginning, have reached the kernel.
+    Flushed(u64),
+    /// The queue is empty after it was not.
+    Flushable,
+    /// The FIN is sent.
+    Finished,
+    /// The transport is released.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    wait: Wait,
+    waker: Waker,
+}
+
+impl Shared {
+    pub(crate) fn new(core: Stream) -> Arc<Self> {
+        Self::with_runtime(core, Handle::try_current().ok())
+    }
+
+    pub(crate) fn with_runtime(core: Stream, runtime: Option<Handle>) -> Arc<Self> {
+        let state = State {
+            core,
+            transport: None,
+            consumer: Party::default(),
+            flusher: Party::default(),
+            is_flushing: false,
+            is_abandoned: false,
+            was_flushed: false,
+            spawn_flusher: false,
+            wake_consumer: false,
+            wake_flusher: false,
+            waiters: Vec::new(),
+            unconnected: None,
+            remote: None,
+            connection: None,
+        };
+        Arc::new(Self { state: Mutex::new(state), runtime })
+    }
+
+    pub(crate) fn lock(self: &Arc<Self>) -> Locked<'_> {
+        Locked { shared: self, state: Some(self.state.lock().unwrap_or_else(PoisonError::into_inner)) }
+    }
+
+    /// Starts background work for this socket; false where there is no runtime for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        let runtime = self.runtime.clone().or_else(|| Handle::try_current().ok())?;
+        Some(runtime.spawn(task).abort_handle())
+    }
+}
+
+/// The state, locked. Letting go of it does what the changes call for.
+pub(crate) struct Locked<'a> {
+    shared: &'a Arc<Shared>,
+    /// `Some` until it is dropped.
+    state: Option<MutexGuard<'a, State>>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.state.take() else { return };
+        let wake_consumer = std::mem::take(&mut state.wake_consumer) || state.core.has_event();
+        let wake_flusher = std::mem::take(&mut state.wake_flusher) || state.core.is_destroyed();
+        let consumer = if wake_consumer { state.consumer.take() } else { None };
+        let flusher = if wake_flusher { state.flusher.take() } else { None };
+        let waiters = state.take_waiters();
+        state.was_flushed = false;
+        let spawn_flusher = std::mem::take(&mut state.spawn_flusher);
+        let released = state.core.is_released().then(|| state.release());
+        drop(state);
+
+        drop(released);
+        for waker in consumer.into_iter().chain(flusher).chain(waiters) {
+            waker.wake();
+        }
+        if spawn_flusher && self.shared.spawn(Flush::new(self.shared.clone())).is_none() {
+            let mut state = self.shared.lock();
+            state.is_flushing = false;
+            state.core.destroy(Some(Error::no_runtime()));
+            state.drive();
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    #[allow(clippy::expect_used)]
+    fn deref(&self) -> &State {
+        self.state.as_deref().expect("taken only by drop")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[allow(clippy::expect_used)]
+    fn deref_mut(&mut self) -> &mut State {
+        self.state.as_deref_mut().expect("taken only by drop")
+    }
+}
+
+/// Keeps what is to be dropped once the lock is released.
+struct Released {
+    _transport: Option<Transport>,
+    _connection: Option<Connection>,
+    unconnected: Option<Box<Unconnected>>,
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        if let Some(task) = self.unconnected.take().and_then(|unconnected| unconnected.task) {
+            task.abort();
+        }
+    }
+}
+
+impl State {
+    /// Does what the core wants done, until it wants nothing more or has to wait.
+    pub(crate) fn drive(&mut self) {
+        while let Some(io) = self.core.next_io() {
+            let Some(transport) = &mut self.transport else { return };
+            match io {
+                Io::Write if self.is_flushing => return,
+                Io::Write => {
+                    if !self.write_queued() {
+                        return self.start_flushing();
+                    }
+                }
+                Io::Shutdown => {
+                    let result = transport.shutdown().map_err(|error| Error::system("shutdown", error));
+                    self.core.handle_shutdown(result);
+                    self.wake_consumer |= self.core.has_failed();
+                }
+                Io::Release { reset } => {
+                    if reset {
+                        transport.prepare_reset();
+                    } else if !self.core.is_destroyed() && !self.core.has_read_end() {
+                        transport.discard_unread();
+                    }
+                    self.core.handle_released();
+                }
+            }
+        }
+    }
+
+    /// Writes `data`: straight to the kernel if nothing is before it, and into the queue what does not fit. Returns what
+    /// Node's `write` returns.
+    pub(crate) fn write(&mut self, data: impl Data) -> bool {
+        match self.core.admit() {
+            Ok(admission) => self.write_admitted(admission, data),
+            Err(error) => {
+                self.core.handle_misuse(error);
+                self.drive();
+                false
+            }
+        }
+    }
+
+    pub(crate) fn write_admitted(&mut self, admission: Admission, data: impl Data) -> bool {
+        match (admission, &mut self.transport) {
+            (Admission::Direct, Some(transport)) => {
+                let length = data.as_bytes().len();
+                let written = if length == 0 { Ok(0) } else { transport.try_write(data.as_bytes()) };
+                match written {
+                    Ok(count) if count == length => self.core.handle_direct_write(length),
+                    Err(error) if !is_transient(&error) => self.handle_write_error(error),
+                    partial => {
+                        self.core.queue_rest(length, data.into_rest(partial.unwrap_or(0)));
+                        self.start_flushing();
+                    }
+                }
+            }
+            _ => {
+                self.core.queue(data.into_rest(0));
+                self.drive();
+            }
+        }
+        self.touch();
+        self.core.accepts_more()
+    }
+
+    /// Activity, for the idle timer. The time is only asked for when somebody wants it.
+    pub(crate) fn touch(&mut self) {
+        if self.core.tracks_activity() {
+            self.core.handle_activity(now());
+        }
+    }
+
+    pub(crate) fn handle_write_error(&mut self, error: io::Error) {
+        self.core.handle_write_error(Error::system("write", error));
+        self.wake_consumer = true;
+        if self.is_abandoned {
+            self.core.destroy(None);
+        }
+    }
+
+    /// Writes from the queue through tokio, which wakes `cx` when there is room again.
+    pub(crate) fn poll_write_queued(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { core, transport: Some(transport), .. } = self else { return Poll::Ready(()) };
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = core.slices(&mut slices);
+        match std::task::ready!(transport.poll_write_vectored(cx, &slices[..count])) {
+            Ok(count) => self.handle_written(count),
+            Err(error) => self.handle_write_error(error),
+        }
+        Poll::Ready(())
+    }
+
+    /// Something happened that is no event yet: the consumer has to look for itself.
+    pub(crate) fn wake_consumer(&mut self) {
+        self.wake_consumer = true;
+    }
+
+    /// The socket was dropped: what is queued still goes out, unless the peer takes none of it for too long.
+    pub(crate) fn abandon(&mut self) {
+        self.is_abandoned = true;
+        self.wake_flusher = true;
+        self.core.detach();
+        self.drive();
+    }
+
+    pub(crate) fn wait(&mut self, wait: Wait, cx: &mut Context<'_>) {
+        let known = |waiter: &Waiter| waiter.wait == wait && waiter.waker.will_wake(cx.waker());
+        if !self.waiters.iter().any(known) {
+            self.waiters.push(Waiter { wait, waker: cx.waker().clone() });
+        }
+    }
+
+    pub(crate) fn is_over(&self, wait: Wait) -> bool {
+        match wait {
+            Wait::Flushed(position) => self.core.bytes_flushed() >= position || self.core.has_failed(),
+            Wait::Flushable => self.was_flushed || self.core.has_failed(),
+            Wait::Finished => self.core.is_finished() || self.core.has_failed(),
+            Wait::Closed => self.core.is_released(),
+        }
+    }
+
+    /// Writes what the kernel takes. Whether everything is out.
+    fn write_queued(&mut self) -> bool {
+        for _ in 0..WRITE_BUDGET {
+            let Self { core, transport: Some(transport), .. } = self else { return true };
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = core.slices(&mut slices);
+            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+            match transport.try_write_vectored(&slices[..count]) {
+                Ok(written) => {
+                    self.handle_written(written);
+                    if written < offered {
+                        return false;
+                    }
+                }
+                Err(error) if is_transient(&error) => return false,
+                Err(error) => self.handle_write_error(error),
+            }
+            if !matches!(self.core.next_io(), Some(Io::Write)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn handle_written(&mut self, count: usize) {
+        if self.core.handle_written(count) {
+            self.touch();
+        }
+    }
+
+    fn start_flushing(&mut self) {
+        self.is_flushing = true;
+        self.spawn_flusher = true;
+    }
+
+    fn take_waiters(&mut self) -> Vec<Waker> {
+        if self.waiters.is_empty() {
+            return Vec::new();
+        }
+        let waiters = std::mem::take(&mut self.waiters);
+        let (over, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| self.is_over(waiter.wait));
+        self.waiters = waiting;
+        over.into_iter().map(|waiter| waiter.waker).collect()
+    }
+
+    fn release(&mut self) -> Released {
+        Released {
+            _transport: self.transport.take(),
+            _connection: self.connection.take(),
+            unconnected: self.unconnected.take(),
+        }
+    }
+}
+
+impl Party {
+    pub(crate) fn park(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+        self.waiting = true;
+    }
+
+    pub(crate) fn unpark(&mut self) {
+        self.waiting = false;
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Waker> {
+        std::mem::take(&mut self.waiting).then(|| self.waker.clone()).flatten()
+    }
+}
+
+/// The time by tokio's clock, which tests can stop.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Ends a wait that [`Wait`] describes: `Ok` if it came true, the failure otherwise.
+pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    let mut state = shared.lock();
+    let came_true = match wait {
+        Wait::Flushed(position) => state.core.bytes_flushed() >= position,
+        Wait::Flushable => state.was_flushed,
+        Wait::Finished => state.core.is_finished(),
+        Wait::Closed => state.is_over(wait),
+    };
+    if came_true {
+        return Poll::Ready(Ok(()));
+    }
+    if state.is_over(wait) {
+        return Poll::Ready(Err(state.core.failure()));
+    }
+    state.wait(wait, cx);
+    Poll::Pending
+}

@@ -1,0 +1,37 @@
+//! When written bytes are out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::shared::{Shared, Wait, poll_wait};
+use crate::error::{Error, Result};
+
+/// Becomes ready when the bytes of a [`write_with`](crate::SocketHandle::write_with) have reached the kernel.
+///
+/// The write does not depend on it: it may be dropped, and need not be polled.
+#[derive(Debug)]
+#[must_use = "it only tells when the bytes are out; use `write` if that does not matter"]
+pub struct Written {
+    shared: Arc<Shared>,
+    position: u64,
+    refused: Option<Error>,
+}
+
+impl Written {
+    pub(crate) fn new(shared: Arc<Shared>, position: u64, refused: Option<Error>) -> Self {
+        Self { shared, position, refused }
+    }
+}
+
+impl Future for Written {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match &self.refused {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None => poll_wait(&self.shared, Wait::Flushed(self.position), cx),
+        }
+    }
+}

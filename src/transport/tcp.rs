@@ -1,0 +1,42 @@
+//! TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// With these, a dead peer is noticed ten seconds after the first probe: libuv's choice.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_RETRIES: u32 = 10;
+
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.connect(address).await
+}
+
+pub(crate) fn listen(address: SocketAddr, backlog: i32, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A delay below one second leaves the system's idle time, interval and count as they are; so does switching off.
+pub(crate) fn set_keep_alive(stream: &TcpStream, enable: bool, initial_delay: Duration) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let seconds = Duration::from_secs(initial_delay.as_secs());
+    if !enable || seconds.is_zero() {
+        return socket.set_keepalive(enable);
+    }
+    let keep_alive = TcpKeepalive::new()
+        .with_time(seconds)
+        .with_interval(KEEP_ALIVE_INTERVAL)
+        .with_retries(KEEP_ALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keep_alive)
+}

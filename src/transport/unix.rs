@@ -1,0 +1,72 @@
+//! Unix domain sockets.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+
+pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    check_length(path)?;
+    UnixStream::connect(path).await
+}
+
+/// The socket file of a listener, removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: a file that somebody else has put in its place meanwhile is left alone.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            if let Err(error) = std::fs::remove_file(&self.path) {
+                tracing::debug!(%error, path = %self.path.display(), "cannot remove the socket file");
+            }
+        }
+    }
+}
+
+/// Listens on a path. An abstract name, which begins with a NUL byte, has no file.
+pub(crate) fn listen(path: &Path, backlog: i32) -> io::Result<(UnixListener, Option<SocketFile>)> {
+    check_length(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(path)?).map_err(name_missing_directory)?;
+    let file = if is_abstract(path) {
+        None
+    } else {
+        // The working directory may be another one by the time the file is to be removed.
+        let path = std::path::absolute(path)?;
+        let identity = identity(&path)?;
+        Some(SocketFile { path, identity })
+    };
+    socket.listen(backlog)?;
+    let listener = UnixListener::from_std(StdUnixListener::from(socket))?;
+    Ok((listener, file))
+}
+
+fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().first() == Some(&0)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// A path that does not fit is refused here with the number that the system would give.
+fn check_length(path: &Path) -> io::Result<()> {
+    SockAddr::unix(path).map(drop).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Node reports a missing directory as a lack of permission.
+fn name_missing_directory(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => io::Error::from_raw_os_error(libc::EACCES),
+        _ => error,
+    }
+}
