@@ -163,7 +163,6 @@ impl IntoEndpoint for &String {
     }
 }
 
-
 fn parse_port(endpoint: &str, port: &str) -> Result<u16> {
     let is_number = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
     match port.parse() {

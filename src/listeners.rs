@@ -81,7 +81,8 @@ impl Listeners {
         mut self,
         mut listener: impl FnMut(&SocketHandle, Address, Error) + Send + 'static,
     ) -> Self {
-        self.connection_attempt_failed = Some(Box::new(move |socket, (address, error)| listener(socket, address, error)));
+        self.connection_attempt_failed =
+            Some(Box::new(move |socket, (address, error)| listener(socket, address, error)));
         self
     }
 

@@ -86,7 +86,10 @@ mod tests {
         for host in ["a name", "nul\0byte", &"long".repeat(30)] {
             let error = lookup_blocking(host).unwrap_err();
             assert_eq!(error.message(), format!("getaddrinfo {} {host}", error.code()));
-            assert_eq!((error.code(), error.syscall(), error.hostname()), ("ENOTFOUND", Some("getaddrinfo"), Some(host)));
+            assert_eq!(
+                (error.code(), error.syscall(), error.hostname()),
+                ("ENOTFOUND", Some("getaddrinfo"), Some(host))
+            );
         }
     }
 }

@@ -117,18 +117,18 @@ impl Socket {
     /// # }
     /// ```
     pub fn pair(capacity: usize) -> (Self, Self) {
-        Self::pair_with_options(capacity, SocketOptions::new())
+        Self::pair_with_options(capacity, SocketOptions::new(), SocketOptions::new())
     }
 
-    /// Like [`pair`](Self::pair), with options for both ends.
-    pub fn pair_with_options(capacity: usize, options: SocketOptions) -> (Self, Self) {
-        let (left, right) = memory::pair(capacity);
-        let socket = |stream| {
+    /// Like [`pair`](Self::pair), with options for each end.
+    pub fn pair_with_options(capacity: usize, left: SocketOptions, right: SocketOptions) -> (Self, Self) {
+        let (left_stream, right_stream) = memory::pair(capacity);
+        let socket = |stream, options: SocketOptions| {
             let shared = Shared::new(Core::open(options.allow_half_open, options.high_water_mark));
             shared.lock().transport = Some(Transport::Memory(stream));
             Self::from_shared(shared)
         };
-        (socket(left), socket(right))
+        (socket(left_stream, left), socket(right_stream, right))
     }
 
     /// A handle to this socket, for other tasks.

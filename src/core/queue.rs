@@ -293,7 +293,9 @@ mod tests {
         let large = Bytes::from(vec![b'L'; GATHER_BELOW]);
         let mut queue = WriteQueue::new(100);
         let mut expected = Vec::new();
-        for chunk in [Bytes::from_static(b"a"), Bytes::from_static(b"b"), large.clone(), Bytes::from_static(b"c"), large] {
+        for chunk in
+            [Bytes::from_static(b"a"), Bytes::from_static(b"b"), large.clone(), Bytes::from_static(b"c"), large]
+        {
             expected.extend_from_slice(&chunk);
             queue.push(chunk);
         }

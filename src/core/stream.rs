@@ -415,9 +415,7 @@ impl Stream {
             WriteSide::Failed => None,
             _ if self.queue.is_sendable() => Some(Io::Write),
             WriteSide::Ending => Some(Io::Shutdown),
-            WriteSide::Ended | WriteSide::Delivered if self.destroy_when_finished => {
-                Some(Io::Release { reset: false })
-            }
+            WriteSide::Ended | WriteSide::Delivered if self.destroy_when_finished => Some(Io::Release { reset: false }),
             _ => None,
         }
     }

@@ -34,9 +34,7 @@ pub(crate) fn set_keep_alive(stream: &TcpStream, enable: bool, initial_delay: Du
     if !enable || seconds.is_zero() {
         return socket.set_keepalive(enable);
     }
-    let keep_alive = TcpKeepalive::new()
-        .with_time(seconds)
-        .with_interval(KEEP_ALIVE_INTERVAL)
-        .with_retries(KEEP_ALIVE_RETRIES);
+    let keep_alive =
+        TcpKeepalive::new().with_time(seconds).with_interval(KEEP_ALIVE_INTERVAL).with_retries(KEEP_ALIVE_RETRIES);
     socket.set_tcp_keepalive(&keep_alive)
 }
