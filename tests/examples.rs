@@ -173,6 +173,7 @@ async fn an_endpoint_that_is_in_use_is_an_error_and_stays_with_its_owner() {
 
         let client = owner.tcp().await;
         greets_and_echoes(client).await;
+        assert_eq!(owner.process.line().await, "client disconnected");
         let client = owner.unix().await;
         greets_and_echoes(client).await;
     })
