@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{is_quiet, next, rest};
+use futures_util::FutureExt;
 use nix::sys::signal::Signal;
 use process::{Process, becomes, bounded_by_the_real_clock, say};
 use socket2::SockRef;
@@ -120,10 +121,11 @@ async fn fill(socket: &mut Socket) {
     loop {
         while socket.write(&block) {}
         assert!(socket.writable_length() <= socket.high_water_mark() + block.len(), "the queue has no bound");
-        if is_quiet(socket).await {
-            return;
+        common::settle().await;
+        match socket.next().now_or_never() {
+            None => return,
+            Some(event) => assert!(matches!(event, Some(Event::Drain)), "{event:?}"),
         }
-        assert_eq!(next(socket).await, "drain");
     }
 }
 
