@@ -104,6 +104,13 @@ impl Process {
         self.child.wait().await.unwrap()
     }
 
+    /// Waits for the end of the process and fails if it has failed.
+    pub async fn succeeds(mut self) {
+        let lines = self.rest().await;
+        let status = self.exit().await;
+        assert!(status.success(), "{status}\n{}", lines.join("\n"));
+    }
+
     /// All lines that are still to come, until the process closes its output.
     pub async fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
