@@ -170,16 +170,18 @@ impl Stream {
         self.phase = Phase::Open;
         self.held = true;
         self.idle.handle_request(self.queue.in_progress());
+    }
+
+    /// Does the reset that was asked for while connecting. What was written before is with the kernel by now, as far as
+    /// it fits.
+    pub(crate) fn handle_connected_reset(&mut self) {
         if self.reset {
-            self.destroy(None);
+            self.destroy_and_tell(None);
         }
     }
 
-    /// Every attempt failed. What happened until then is still told.
     pub(crate) fn handle_connect_error(&mut self, error: Error) {
-        let events = std::mem::take(&mut self.connect_events);
-        self.destroy(Some(error));
-        self.connect_events = events;
+        self.destroy_and_tell(Some(error));
     }
 
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
@@ -581,6 +583,13 @@ impl Stream {
         }
     }
 
+    /// Destroys, and still tells what happened while connecting.
+    fn destroy_and_tell(&mut self, error: Option<Error>) {
+        let events = std::mem::take(&mut self.connect_events);
+        self.destroy(error);
+        self.connect_events = events;
+    }
+
     fn is_end_told(&self) -> bool {
         matches!(self.read, ReadSide::Delivered | ReadSide::Taken)
     }
@@ -607,3 +616,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
