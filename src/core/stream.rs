@@ -445,6 +445,9 @@ impl Stream {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if !self.has_event() {
+            return None;
+        }
         if let Some(event) = self.connect_events.pop_front() {
             return Some(event);
         }
@@ -473,14 +476,15 @@ impl Stream {
 
     /// Whether [`poll_event`](Self::poll_event) would give something.
     pub(crate) fn has_event(&self) -> bool {
-        !self.connect_events.is_empty()
-            || self.phase == Phase::Destroyed
-            || (self.phase == Phase::Open
-                && (self.is_over()
-                    || self.write == WriteSide::Ended
-                    || self.read == ReadSide::Ended
-                    || (self.write == WriteSide::Writable && self.queue.is_drained())))
-            || self.timed_out
+        let of_this_phase = match (self.phase, self.read, self.write) {
+            // Almost always.
+            (Phase::Open, ReadSide::Flowing, WriteSide::Writable) => self.queue.is_drained(),
+            (Phase::Open, ReadSide::Ended, _) | (Phase::Open, _, WriteSide::Ended) | (Phase::Destroyed, ..) => true,
+            (Phase::Open, _, WriteSide::Writable) => self.queue.is_drained(),
+            (Phase::Open, ..) => self.is_over(),
+            (Phase::Unconnected | Phase::Connecting | Phase::Closed, ..) => false,
+        };
+        of_this_phase || self.timed_out || !self.connect_events.is_empty()
     }
 
     /// Both sides are done and told, or the write side failed and there is nothing left to read.
