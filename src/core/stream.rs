@@ -2,9 +2,6 @@
 
 mod view;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
@@ -532,3 +529,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
