@@ -273,6 +273,10 @@ impl Error {
         Self::with_kind("ERR_INVALID_ARG_VALUE", message, io::ErrorKind::InvalidInput)
     }
 
+    pub(crate) fn unknown_encoding(name: &str) -> Self {
+        Self::with_kind("ERR_UNKNOWN_ENCODING", format!("Unknown encoding: {name}"), io::ErrorKind::InvalidInput)
+    }
+
     pub(crate) fn no_runtime() -> Self {
         Self::with_kind(
             "ERR_NO_RUNTIME",
