@@ -273,6 +273,15 @@ impl Error {
     }
 }
 
+/// The errors of addresses.
+impl Error {
+    pub(crate) fn invalid_value(name: &str, reason: &str, received: impl fmt::Display) -> Self {
+        let what = if name.contains('.') { "property" } else { "argument" };
+        let message = format!("The {what} '{name}' {reason}. Received '{received}'");
+        Self::with_kind("ERR_INVALID_ARG_VALUE", message, io::ErrorKind::InvalidInput)
+    }
+}
+
 /// What an attempt was directed at, in the form in which messages name it.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
