@@ -273,7 +273,7 @@ impl Error {
     }
 }
 
-/// The errors of addresses.
+/// The errors of [`BlockList`](crate::BlockList) and [`SocketAddress`](crate::SocketAddress).
 impl Error {
     pub(crate) fn invalid_address() -> Self {
         Self::with_kind("ERR_INVALID_ADDRESS", "Invalid socket address", io::ErrorKind::InvalidInput)
