@@ -1,6 +1,8 @@
 //! A list of addresses that shall not be talked to.
 
 mod interval_set;
+#[cfg(feature = "serde")]
+mod json;
 mod rule;
 
 use std::net::IpAddr;
@@ -23,6 +25,9 @@ use rule::{Reach, Rule};
 ///
 /// Unlike Node's methods these take no `type` argument, because a string says its own family: what Node refuses with
 /// `ERR_INVALID_ADDRESS` because the type does not fit is accepted here.
+///
+/// With the feature `serde` a list is written as its [`rules`](Self::rules) (Node's `toJSON`) and read from them
+/// (Node's `fromJSON`): strings that are no rules are ignored, and the order stays.
 ///
 /// ```
 /// let mut block_list = sockeye::BlockList::new();

@@ -72,7 +72,7 @@ impl Rule {
     }
 
     /// Reads what `Display` writes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "serde"))]
     pub(super) fn parse(text: &str) -> Option<Self> {
         use crate::is_ip::parse_ip;
 

@@ -1,5 +1,7 @@
 //! An IP address with a port.
 
+#[cfg(feature = "serde")]
+mod json;
 mod options;
 
 use std::fmt;
@@ -20,6 +22,10 @@ pub use options::SocketAddressOptions;
 ///
 /// The `Display` form is `1.2.3.4:80` or `[::1]:80`. `FromStr` reads it, and reads it without a port too, with
 /// `ERR_INVALID_ADDRESS` and `ERR_SOCKET_BAD_PORT` as errors.
+///
+/// With the feature `serde` it is written as Node's `toJSON` writes it,
+/// `{"address":"1.2.3.4","port":80,"family":"ipv4","flowlabel":0}`, which has no place for a scope. Reading takes what
+/// the constructor takes: each member may be missing.
 ///
 /// ```
 /// use sockeye::{Family, SocketAddress, SocketAddressOptions};
