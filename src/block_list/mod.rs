@@ -298,7 +298,8 @@ fn parse_prefix(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// What a rule contributes to a merged interval.
+/// What a rule contributes to a merged interval. Inserting a rule that lies elsewhere would change nothing, but cost a
+/// look-up for each rule of the list.
 fn common<T: interval_set::Number>(merged: Option<Interval<T>>, part: Option<Interval<T>>) -> Option<Interval<T>> {
     let merged = merged?;
     part.filter(|part| merged.contains(*part))
