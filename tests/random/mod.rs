@@ -1,5 +1,7 @@
 //! Random numbers that are the same on every run and every platform (SplitMix64).
 
+#![allow(dead_code)]
+
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
