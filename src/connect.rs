@@ -90,6 +90,8 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
             state.transport = Some(transport);
             state.core.handle_connected();
             state.touch();
+            state.drive();
+            state.core.handle_connected_reset();
         }
         Err(error) => state.core.handle_connect_error(error),
     }

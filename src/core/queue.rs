@@ -46,11 +46,6 @@ impl WriteQueue {
         self.length
     }
 
-    /// What has not reached the kernel, to the byte.
-    pub(crate) fn buffered(&self) -> usize {
-        self.length - self.request + self.remaining
-    }
-
     /// What of the request in progress has not reached the kernel.
     pub(crate) fn in_progress(&self) -> usize {
         self.remaining
@@ -215,10 +210,17 @@ impl WriteQueue {
 mod tests {
     use super::*;
 
+    impl WriteQueue {
+        /// What has not reached the kernel, to the byte.
+        fn buffered(&self) -> usize {
+            self.length - self.request + self.remaining
+        }
+    }
+
     fn queued(queue: &WriteQueue) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = queue.slices(&mut slices);
-        slices[..count].concat()
+        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     #[test]
