@@ -81,6 +81,7 @@ impl SocketHandle {
             return Err(Error::destroyed("connect"));
         }
         state.core.connect()?;
+        state.life = state.life.wrapping_add(1);
         state.remote = None;
         state.attempted.clear();
         state.touch();

@@ -41,7 +41,7 @@ impl ServerHandle {
     /// listens already, `ERR_NO_RUNTIME` outside of a tokio runtime. Otherwise those of the system, such as
     /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` (also where the directory of a path is missing), `EINVAL` (path too
     /// long), `ENOTFOUND`. After an error it can be called again. `ERR_SERVER_NOT_RUNNING` if the server is closed
-    /// while a name is being resolved.
+    /// while a name is being resolved, or was dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -361,11 +361,8 @@ impl Stream {
         self.clear_queue();
     }
 
-    pub(crate) fn handle_shutdown(&mut self, result: Result<(), Error>) {
-        match result {
-            Ok(()) => self.write = WriteSide::Ended,
-            Err(error) => self.handle_write_error(error),
-        }
+    pub(crate) fn handle_shutdown(&mut self) {
+        self.write = WriteSide::Ended;
     }
 }
 

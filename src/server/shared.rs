@@ -46,6 +46,8 @@ pub(crate) struct ServerState {
     waiters: Vec<Waker>,
     /// How often the server has closed.
     closes: u64,
+    /// The `Server` was dropped: its handles can listen no more.
+    is_abandoned: bool,
     /// Whether the program is to wait for this server.
     is_referenced: bool,
     reference: Option<Reference>,
@@ -78,6 +80,7 @@ impl ServerShared {
             back_off: None,
             waiters: Vec::new(),
             closes: 0,
+            is_abandoned: false,
             is_referenced: true,
             reference: None,
         };
@@ -91,6 +94,9 @@ impl ServerShared {
     /// Begins to listen: the number that [`settle`](Self::settle) and [`poll_outcome`](Self::poll_outcome) go by.
     pub(crate) fn start(&self) -> Result<u64> {
         let mut state = self.lock();
+        if state.is_abandoned {
+            return Err(Error::not_running());
+        }
         if !state.core.start() {
             return Err(Error::already_listening());
         }
@@ -173,6 +179,11 @@ impl ServerShared {
         drop((listener, reference));
         wake(wakers);
         was_open
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.lock().is_abandoned = true;
+        self.close();
     }
 
     /// Which close to wait for: the one that is due, or the one that has been.

@@ -85,9 +85,9 @@ impl SocketHandle {
         let mut state = self.lock();
         let refused = state.core.admit().err();
         state.write(data);
-        let position = state.core.bytes_accepted();
+        let (life, position) = (state.life, state.core.bytes_accepted());
         drop(state);
-        Written::new(self.shared.clone(), position, refused)
+        Written::new(self.shared.clone(), life, position, refused)
     }
 
     /// Holds back what is written from now on, until [`uncork`](Self::uncork) has been called as often as this, so that
@@ -328,8 +328,11 @@ impl SocketHandle {
     ///
     /// Dropping the future has no effect.
     pub async fn drained(&self) -> Result<()> {
-        let position = self.lock().core.bytes_accepted();
-        poll_fn(|cx| poll_wait(&self.shared, Wait::Flushed(position), cx)).await
+        let (life, position) = {
+            let state = self.lock();
+            (state.life, state.core.bytes_accepted())
+        };
+        Written::new(self.shared.clone(), life, position, None).await
     }
 
     /// Waits until the connection is closed, for whatever reason. It never is while somebody holds the

@@ -53,6 +53,8 @@ pub(crate) struct State {
     wake_flusher: bool,
     waiters: Vec<Waiter>,
     pub(crate) settings: Settings,
+    /// How often this socket has begun to connect. Counters start anew each time.
+    pub(crate) life: u32,
     /// The task that makes the connection.
     pub(crate) connect_task: Option<AbortHandle>,
     /// The addresses that were tried, the last one with success if there is a connection.
@@ -114,6 +116,7 @@ impl Shared {
             wake_flusher: false,
             waiters: Vec::new(),
             settings: Settings::default(),
+            life: 0,
             connect_task: None,
             attempted: Vec::new(),
             remote: None,
@@ -211,11 +214,10 @@ impl State {
                         return self.start_flushing();
                     }
                 }
-                Io::Shutdown => {
-                    let result = transport.shutdown().map_err(|error| Error::system("shutdown", error));
-                    self.core.handle_shutdown(result);
-                    self.wake_consumer |= self.core.has_failed();
-                }
+                Io::Shutdown => match transport.shutdown() {
+                    Ok(()) => self.core.handle_shutdown(),
+                    Err(error) => self.fail(Error::system("shutdown", error)),
+                },
                 Io::Release { reset } => {
                     if reset {
                         transport.prepare_reset();
@@ -272,11 +274,7 @@ impl State {
     }
 
     pub(crate) fn handle_write_error(&mut self, error: io::Error) {
-        self.core.handle_write_error(Error::system("write", error));
-        self.wake_consumer = true;
-        if self.is_abandoned {
-            self.core.destroy(None);
-        }
+        self.fail(Error::system("write", error));
     }
 
     /// Writes from the queue through tokio, which wakes `cx` when there is room again.
@@ -342,6 +340,15 @@ impl State {
             }
         }
         false
+    }
+
+    /// Writing has failed. The consumer reads what has arrived and is then told; if there is none, this is the end.
+    fn fail(&mut self, error: Error) {
+        self.core.handle_write_error(error);
+        self.wake_consumer = true;
+        if self.is_abandoned {
+            self.core.destroy(None);
+        }
     }
 
     fn handle_written(&mut self, count: usize) {
