@@ -1,17 +1,24 @@
 //! Making connections.
 
 use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
 use crate::address::{Address, display_path};
+use crate::auto_select_family::AutoSelectFamily;
+use crate::core::eyeballs::{Eyeballs, Pace, Step};
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::error::{Error, Result, Target};
 use crate::event::Lookup;
-use crate::options::ConnectOptions;
+use crate::options::{ConnectOptions, ConnectPlan};
 use crate::resolve;
 use crate::socket::Socket;
-use crate::socket::shared::Shared;
+use crate::socket::handle::SocketHandle;
+use crate::socket::shared::{Shared, now};
 use crate::transport::Transport;
 use crate::transport::tcp;
 #[cfg(unix)]
@@ -23,10 +30,8 @@ use crate::transport::unix;
 /// (or the error), or ask for its [events](crate::Event), which tell each step. What is written before the connection
 /// is there is queued, and goes out first.
 ///
-/// A port alone means `localhost`. A host name is resolved by the system; if it has several addresses, they are tried
-/// in turn until one answers.
-///
-/// [`ConnectOptions`] has the options.
+/// A port alone means `localhost`. A host name is resolved by the system; if it has several addresses, they
+/// [race](AutoSelectFamily::Race). [`ConnectOptions`] can change that and more.
 ///
 /// # Errors
 ///
@@ -46,25 +51,48 @@ pub fn connect(endpoint: impl IntoEndpoint) -> Socket {
     ConnectOptions::new().connect(endpoint)
 }
 
-impl Socket {
-    /// Connects this socket: Node's `socket.connect`. Works like [`connect`](crate::connect()), and only once.
+impl SocketHandle {
+    /// Connects this socket: Node's `socket.connect`. Works like [`connect`](crate::connect()).
+    ///
+    /// After [`Event::Close`](crate::Event::Close) it can be called again, any number of times: the counters start anew,
+    /// the settings stay.
     ///
     /// # Errors
     ///
     /// At the call: those of a bad [endpoint](Endpoint), `EISCONN` if it is connected or connecting,
-    /// `ERR_STREAM_DESTROYED` after a destroy, `ERR_NO_RUNTIME` outside of a tokio runtime. The socket stays as it is.
+    /// `ERR_STREAM_DESTROYED` between a destroy and `Close`, `ERR_NO_RUNTIME` outside of a tokio runtime. The socket
+    /// stays as it is.
     pub fn connect(&self, endpoint: impl IntoEndpoint) -> Result<()> {
+        self.connect_with(endpoint, ConnectOptions::new())
+    }
+
+    /// Connects this socket with options: Node's `socket.connect(options)`. Those that describe the socket rather than
+    /// the connection (half-open, high-water mark, signal) are ignored; they were settled when it was made.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect), and `ERR_INVALID_IP_ADDRESS` or `ERR_OUT_OF_RANGE` for an option.
+    pub fn connect_with(&self, endpoint: impl IntoEndpoint, options: ConnectOptions) -> Result<()> {
         let endpoint = endpoint.into_endpoint()?;
+        let plan = options.apply_and_plan(self)?;
         let shared = &self.shared;
-        shared.lock().core.connect()?;
-        let Some(task) = shared.spawn(run(shared.clone(), endpoint)) else {
-            let mut state = shared.lock();
-            state.core.destroy(Some(Error::no_runtime()));
+        let mut state = shared.lock();
+        if state.is_abandoned {
+            return Err(Error::destroyed("connect"));
+        }
+        state.core.connect()?;
+        state.life = state.life.wrapping_add(1);
+        state.remote = None;
+        state.attempted.clear();
+        state.touch();
+        drop(state);
+        let Some(task) = shared.spawn(run(shared.clone(), endpoint, plan)) else {
+            shared.lock().core.destroy(Some(Error::no_runtime()));
             return Err(Error::no_runtime());
         };
         let mut state = shared.lock();
         if state.core.is_connecting() {
-            state.edit_unconnected(|unconnected| unconnected.task = Some(task));
+            state.connect_task = Some(task);
         } else if state.core.is_destroyed() {
             task.abort();
         }
@@ -73,20 +101,19 @@ impl Socket {
 }
 
 /// The background task of a connecting socket.
-async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
-    let result = establish(&shared, &endpoint).await;
+async fn run(shared: Arc<Shared>, endpoint: Endpoint, plan: ConnectPlan) {
+    let result = establish(&shared, &endpoint, &plan).await;
     let mut state = shared.lock();
     if !state.core.is_connecting() {
         return;
     }
     match result {
         Ok(transport) => {
-            if let Some(settings) = state.unconnected.take() {
-                settings.apply(&transport);
-            }
+            state.settings.apply(&transport);
             if let Transport::Tcp(stream) = &transport {
                 state.remote = stream.peer_addr().ok();
             }
+            state.connect_task = None;
             state.transport = Some(transport);
             state.core.handle_connected();
             state.touch();
@@ -98,47 +125,107 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
     state.drive();
 }
 
-async fn establish(shared: &Arc<Shared>, endpoint: &Endpoint) -> Result<Transport> {
+async fn establish(shared: &Arc<Shared>, endpoint: &Endpoint, plan: &ConnectPlan) -> Result<Transport> {
     match endpoint {
         Endpoint::Path(path) => connect_path(shared, path).await,
-        Endpoint::Ip(address) => attempt(shared, *address).await,
-        Endpoint::Port(port) => connect_host(shared, "localhost", *port).await,
-        Endpoint::Host { host, port } => connect_host(shared, host, *port).await,
+        Endpoint::Ip(address) => connect_ips(shared, plan, Pace::Patient, vec![*address]).await,
+        Endpoint::Port(port) => connect_host(shared, plan, "localhost", *port).await,
+        Endpoint::Host { host, port } => connect_host(shared, plan, host, *port).await,
     }
 }
 
-async fn connect_host(shared: &Arc<Shared>, host: &str, port: u16) -> Result<Transport> {
+async fn connect_host(shared: &Arc<Shared>, plan: &ConnectPlan, host: &str, port: u16) -> Result<Transport> {
     if let Some(address) = resolve::literal(host, port) {
-        return attempt(shared, address).await;
+        return connect_ips(shared, plan, Pace::Patient, vec![address]).await;
     }
-    let addresses = match resolve::lookup(host).await {
+    let mut addresses = match plan.resolver.lookup(host, plan.lookup).await {
         Ok(addresses) => addresses,
         Err(error) => {
             tell_lookup(shared, host, Err(error.clone()));
             return Err(error);
         }
     };
-    for address in &addresses {
-        tell_lookup(shared, host, Ok(address.ip()));
-    }
-    let mut errors = Vec::new();
-    for mut address in addresses {
-        address.set_port(port);
-        match attempt(shared, address).await {
-            Ok(transport) => return Ok(transport),
-            Err(error) => errors.push(error),
+    let applies = plan.lookup.family.is_none() && plan.local_address.is_none();
+    let pace = match plan.auto_select_family {
+        AutoSelectFamily::Race if applies => Pace::Race(plan.attempt_timeout),
+        AutoSelectFamily::Serial if applies => Pace::Serial(plan.attempt_timeout),
+        _ => {
+            addresses.truncate(1);
+            Pace::Patient
         }
+    };
+    for address in &mut addresses {
+        tell_lookup(shared, host, Ok(address.ip()));
+        address.set_port(port);
     }
-    Err(Error::aggregate(errors).unwrap_or_else(|| Error::lookup("ENOTFOUND", host)))
+    connect_ips(shared, plan, pace, addresses).await
 }
 
-async fn attempt(shared: &Arc<Shared>, address: SocketAddr) -> Result<Transport> {
-    shared.lock().core.handle_attempt(Address::Ip(address));
-    tcp::connect(address).await.map(Transport::Tcp).map_err(|error| {
-        let error = Error::connect("connect", error, Target::Ip(address));
-        shared.lock().core.handle_attempt_failed(Address::Ip(address), error.clone());
-        error
-    })
+/// Does what the schedule says. Attempts that lose are dropped with the set, which closes them.
+async fn connect_ips(
+    shared: &Arc<Shared>,
+    plan: &ConnectPlan,
+    pace: Pace,
+    addresses: Vec<SocketAddr>,
+) -> Result<Transport> {
+    let lists_attempts = addresses.len() > 1;
+    let mut eyeballs = Eyeballs::new(addresses, pace);
+    let mut attempts = JoinSet::new();
+    let mut errors = Vec::new();
+    loop {
+        match eyeballs.next_step(now()) {
+            Step::Start(address) => {
+                let mut state = shared.lock();
+                state.core.handle_attempt(Address::Ip(address));
+                if lists_attempts {
+                    state.attempted.push(address);
+                }
+                drop(state);
+                let local = plan.local(address);
+                attempts.spawn(async move { (address, attempt(address, local).await) });
+            }
+            Step::GiveUp(address) => {
+                // Only one runs at a time when attempts are given up.
+                attempts.abort_all();
+                errors.push(Error::connect_timed_out(address));
+                shared.lock().core.handle_attempt_timeout(Address::Ip(address));
+            }
+            Step::Wait(deadline) => match next_end(&mut attempts, deadline.map(Into::into)).await {
+                Some((address, Ok(stream))) => {
+                    shared.lock().put_winner_last(address);
+                    return Ok(Transport::Tcp(stream));
+                }
+                Some((address, Err(error))) => {
+                    shared.lock().core.handle_attempt_failed(Address::Ip(address), error.clone());
+                    errors.push(error);
+                    eyeballs.handle_failed(address, now());
+                }
+                None => {}
+            },
+            Step::Failed => return Err(Error::aggregate(errors).unwrap_or_else(Error::socket_closed)),
+        }
+    }
+}
+
+type Attempt = (SocketAddr, Result<TcpStream>);
+
+/// The next attempt to end, or `None` when the deadline has passed.
+async fn next_end(attempts: &mut JoinSet<Attempt>, deadline: Option<tokio::time::Instant>) -> Option<Attempt> {
+    loop {
+        let joined = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
+            None => attempts.join_next().await,
+        };
+        // An attempt that was given up ends as cancelled, and is not news.
+        if let Ok(attempt) = joined? {
+            return Some(attempt);
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
+    let socket = tcp::socket(address, local)?;
+    socket.connect(address).await.map_err(|error| Error::connect_from(error, address, local))
 }
 
 #[cfg(unix)]

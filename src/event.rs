@@ -34,12 +34,21 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// The attempt took too long and was given up for the next address: Node's `'connectionAttemptTimeout'`. Only with
+    /// [`AutoSelectFamily::Serial`](crate::AutoSelectFamily::Serial); a race lets a slow attempt go on.
+    ConnectionAttemptTimeout {
+        /// The address.
+        address: Address,
+    },
     /// The connection is there: Node's `'connect'`.
     Connect,
     /// Follows [`Connect`](Event::Connect) directly: Node's `'ready'`.
     Ready,
     /// Bytes from the peer, never empty: Node's `'data'`.
     Data(Bytes),
+    /// Text from the peer, never empty, in place of [`Data`](Event::Data) after
+    /// [`set_encoding`](crate::Socket::set_encoding): Node's `'data'` with a string.
+    Text(String),
     /// The peer has ended its side: Node's `'end'`. Without `allow_half_open` this side is ended too, when the next
     /// event is asked for; a write before that still goes out.
     End,

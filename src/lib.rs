@@ -13,6 +13,7 @@
 
 pub(crate) mod address;
 pub(crate) mod address_text;
+pub(crate) mod auto_select_family;
 pub(crate) mod block_list;
 pub(crate) mod connect;
 pub(crate) mod core;
@@ -25,10 +26,12 @@ pub(crate) mod family;
 pub(crate) mod into_ip;
 pub(crate) mod is_ip;
 pub(crate) mod listen;
+pub(crate) mod listen_handle;
 pub(crate) mod listeners;
 pub(crate) mod options;
 pub(crate) mod pipe;
 pub(crate) mod ready_state;
+pub(crate) mod references;
 pub(crate) mod resolve;
 pub(crate) mod server;
 pub(crate) mod server_event;
@@ -37,6 +40,10 @@ pub(crate) mod socket_address;
 pub(crate) mod transport;
 
 pub use crate::address::Address;
+pub use crate::auto_select_family::{
+    AutoSelectFamily, default_auto_select_family, default_auto_select_family_attempt_timeout,
+    set_default_auto_select_family, set_default_auto_select_family_attempt_timeout,
+};
 pub use crate::block_list::BlockList;
 pub use crate::connect::connect;
 pub use crate::data::Data;
@@ -48,15 +55,19 @@ pub use crate::family::Family;
 pub use crate::into_ip::IntoIp;
 pub use crate::is_ip::{is_ip, is_ipv4, is_ipv6};
 pub use crate::listen::Listen;
+pub use crate::listen_handle::IntoListenHandle;
 pub use crate::listeners::Listeners;
-pub use crate::options::{ConnectOptions, ServerOptions, SocketOptions};
+pub use crate::options::{ConnectOptions, ListenOptions, ServerOptions, SocketOptions};
 pub use crate::pipe::Pipe;
 pub use crate::ready_state::ReadyState;
+pub use crate::references::unreferenced;
+pub use crate::resolve::{Hints, LookupOptions, Resolver};
 pub use crate::server::Server;
 pub use crate::server::handle::{Closed, ServerHandle};
 pub use crate::server_event::{Dropped, ServerEvent};
 pub use crate::socket::Socket;
 pub use crate::socket::connecting::Connecting;
 pub use crate::socket::handle::SocketHandle;
+pub use crate::socket::next_into::NextInto;
 pub use crate::socket::written::Written;
 pub use crate::socket_address::{SocketAddress, SocketAddressOptions};

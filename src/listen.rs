@@ -1,11 +1,12 @@
 //! Beginning to listen.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,13 +15,12 @@ use tokio::runtime::Handle;
 use crate::address::display_path;
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::error::{Error, Result, Target};
-use crate::resolve;
+use crate::listen_handle::IntoListenHandle;
+use crate::options::ListenOptions;
+use crate::resolve::{self, AnyResolver, LookupOptions};
 use crate::server::handle::ServerHandle;
 use crate::server::shared::ServerShared;
 use crate::transport::listener::Listener;
-
-/// Node's default, and not 512.
-const BACKLOG: i32 = 511;
 
 impl ServerHandle {
     /// Begins to listen on an endpoint: Node's `server.listen`.
@@ -41,7 +41,7 @@ impl ServerHandle {
     /// listens already, `ERR_NO_RUNTIME` outside of a tokio runtime. Otherwise those of the system, such as
     /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` (also where the directory of a path is missing), `EINVAL` (path too
     /// long), `ENOTFOUND`. After an error it can be called again. `ERR_SERVER_NOT_RUNNING` if the server is closed
-    /// while a name is being resolved.
+    /// while a name is being resolved, or was dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -57,9 +57,76 @@ impl ServerHandle {
     /// # }
     /// ```
     pub fn listen(&self, endpoint: impl IntoEndpoint) -> Listen {
-        let started = endpoint.into_endpoint().and_then(|endpoint| start(&self.shared, endpoint));
+        self.listen_with(endpoint, ListenOptions::new())
+    }
+
+    /// Begins to listen with options: Node's `server.listen(options)`. Otherwise as [`listen`](Self::listen).
+    pub fn listen_with(&self, endpoint: impl IntoEndpoint, options: ListenOptions) -> Listen {
+        let started = endpoint.into_endpoint().and_then(|endpoint| self.start(&options, Where::Endpoint(endpoint)));
         Listen { shared: self.shared.clone(), started }
     }
+
+    /// Begins to listen on a socket that is bound, or listens, already: Node's `server.listen(handle)`.
+    ///
+    /// A socket file that belongs to it is not removed when the server closes: whoever made it does that. If several
+    /// servers share a listener, in this process or others, each connection goes to one of them.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the handle is no stream socket, or a server that does not listen; otherwise those of
+    /// [`listen`](Self::listen).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = sockeye::Server::new();
+    /// server.listen_on(listener).await?;
+    ///
+    /// let other = sockeye::Server::new();
+    /// other.listen_on(&server).await?;
+    /// assert_eq!(other.address(), server.address());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listen_on(&self, handle: impl IntoListenHandle) -> Listen {
+        self.listen_on_with(handle, ListenOptions::new())
+    }
+
+    /// Begins to listen on an existing socket with options, of which only the backlog and the signal apply. Otherwise
+    /// as [`listen_on`](Self::listen_on).
+    pub fn listen_on_with(&self, handle: impl IntoListenHandle, options: ListenOptions) -> Listen {
+        let started = handle.into_listen_handle().and_then(|handle| self.start(&options, Where::Handle(handle)));
+        Listen { shared: self.shared.clone(), started }
+    }
+
+    fn start(&self, options: &ListenOptions, place: Where) -> Result<u64> {
+        let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
+        let shared = &self.shared;
+        let generation = shared.start()?;
+        let bound = match place {
+            Where::Handle(handle) => bind_handle(handle, options),
+            Where::Endpoint(Endpoint::Port(port)) => bind_any(port, options),
+            Where::Endpoint(Endpoint::Ip(address)) => bind(address, options),
+            Where::Endpoint(Endpoint::Path(path)) => bind_path(&path, options),
+            Where::Endpoint(Endpoint::Host { host, port }) => match resolve::literal(&host, port) {
+                Some(address) => bind(address, options),
+                None => {
+                    runtime.spawn(bind_host(shared.clone(), generation, host, port, options.clone()));
+                    watch(shared, generation, options, &runtime);
+                    return Ok(generation);
+                }
+            },
+        };
+        shared.settle(generation, bound);
+        watch(shared, generation, options, &runtime);
+        Ok(generation)
+    }
+}
+
+enum Where {
+    Endpoint(Endpoint),
+    Handle(OwnedFd),
 }
 
 /// Becomes ready when a server listens, or cannot: what [`ServerHandle::listen`] returns.
@@ -88,35 +155,37 @@ impl fmt::Debug for Listen {
     }
 }
 
-fn start(shared: &Arc<ServerShared>, endpoint: Endpoint) -> Result<u64> {
-    let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
-    let generation = shared.start()?;
-    let bound = match endpoint {
-        Endpoint::Port(port) => bind_any(port),
-        Endpoint::Ip(address) => bind(address),
-        Endpoint::Path(path) => bind_path(&path),
-        Endpoint::Host { host, port } => match resolve::literal(&host, port) {
-            Some(address) => bind(address),
-            None => {
-                let shared = shared.clone();
-                runtime.spawn(async move {
-                    let bound = bind_host(&host, port).await;
-                    shared.settle(generation, bound);
-                });
-                return Ok(generation);
+/// Closes the server when the token is cancelled, unless it is closed by then.
+fn watch(shared: &Arc<ServerShared>, generation: u64, options: &ListenOptions, runtime: &Handle) {
+    let Some(token) = options.signal.clone() else { return };
+    let shared = shared.clone();
+    if token.is_cancelled() {
+        shared.close();
+        return;
+    }
+    runtime.spawn(async move {
+        let mut cancelled = pin!(token.cancelled());
+        let cancelled_first = poll_fn(|cx| {
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
             }
-        },
-    };
-    shared.settle(generation, bound);
-    Ok(generation)
+            shared.poll_generation_over(generation, cx).map(|()| false)
+        });
+        if cancelled_first.await {
+            shared.close();
+        }
+    });
 }
 
-async fn bind_host(host: &str, port: u16) -> Result<Listener> {
-    let addresses = resolve::lookup(host).await?;
-    let first = addresses.iter().find(|address| !is_link_local(address)).or(addresses.first());
-    let mut address = *first.ok_or_else(|| Error::lookup("ENOTFOUND", host))?;
-    address.set_port(port);
-    bind(address)
+async fn bind_host(shared: Arc<ServerShared>, generation: u64, host: String, port: u16, options: ListenOptions) {
+    let bound = match AnyResolver::default().lookup(&host, LookupOptions::default()).await {
+        Ok(addresses) => {
+            let first = addresses.iter().find(|address| !is_link_local(address)).unwrap_or(&addresses[0]);
+            bind(SocketAddr::new(first.ip(), port), &options)
+        }
+        Err(error) => Err(error),
+    };
+    shared.settle(generation, bound);
 }
 
 /// A link-local address works only together with an interface, which a name does not tell.
@@ -125,19 +194,25 @@ fn is_link_local(address: &SocketAddr) -> bool {
 }
 
 /// Every local address: of both families, or of IPv4 alone on a system without IPv6.
-fn bind_any(port: u16) -> Result<Listener> {
+fn bind_any(port: u16, options: &ListenOptions) -> Result<Listener> {
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match Listener::tcp(v6, BACKLOG) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => bind((Ipv4Addr::UNSPECIFIED, port).into()),
+    match Listener::tcp(v6, options) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse && !options.ipv6_only => {
+            bind((Ipv4Addr::UNSPECIFIED, port).into(), options)
+        }
         result => result.map_err(|error| Error::listen(error, Target::Ip(v6))),
     }
 }
 
-fn bind(address: SocketAddr) -> Result<Listener> {
-    Listener::tcp(address, BACKLOG).map_err(|error| Error::listen(error, Target::Ip(address)))
+fn bind(address: SocketAddr, options: &ListenOptions) -> Result<Listener> {
+    Listener::tcp(address, options).map_err(|error| Error::listen(error, Target::Ip(address)))
 }
 
 #[cfg(unix)]
-fn bind_path(path: &Path) -> Result<Listener> {
-    Listener::unix(path, BACKLOG).map_err(|error| Error::listen(error, Target::Path(&display_path(path))))
+fn bind_path(path: &Path, options: &ListenOptions) -> Result<Listener> {
+    Listener::unix(path, options).map_err(|error| Error::listen(error, Target::Path(&display_path(path))))
+}
+
+fn bind_handle(handle: OwnedFd, options: &ListenOptions) -> Result<Listener> {
+    Listener::handle(handle, options).map_err(|error| Error::system("listen", error))
 }

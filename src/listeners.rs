@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::event::{Event, Lookup};
 use crate::socket::Socket;
 use crate::socket::handle::SocketHandle;
+use crate::socket::next_into::NextInto;
 
 /// Closures, one for each event of a socket: Node's `socket.on(...)`.
 ///
@@ -45,9 +46,12 @@ pub struct Listeners {
     lookup: Option<Listener<Lookup>>,
     connection_attempt: Option<Listener<Address>>,
     connection_attempt_failed: Option<Listener<(Address, Error)>>,
+    connection_attempt_timeout: Option<Listener<Address>>,
     connect: Option<Listener<()>>,
     ready: Option<Listener<()>>,
     data: Option<Listener<Bytes>>,
+    text: Option<Listener<String>>,
+    read: Option<(Vec<u8>, ReadListener)>,
     end: Option<Listener<()>>,
     drain: Option<Listener<()>>,
     finish: Option<Listener<()>>,
@@ -56,6 +60,7 @@ pub struct Listeners {
     close: Option<Listener<bool>>,
 }
 
+type ReadListener = Box<dyn FnMut(&SocketHandle, &[u8]) -> bool + Send>;
 type Listener<T> = Box<dyn FnMut(&SocketHandle, T) + Send>;
 
 impl Listeners {
@@ -86,6 +91,15 @@ impl Listeners {
         self
     }
 
+    /// Calls `listener` for [`Event::ConnectionAttemptTimeout`].
+    pub fn on_connection_attempt_timeout(
+        mut self,
+        listener: impl FnMut(&SocketHandle, Address) + Send + 'static,
+    ) -> Self {
+        self.connection_attempt_timeout = Some(Box::new(listener));
+        self
+    }
+
     /// Calls `listener` for [`Event::Connect`].
     pub fn on_connect(mut self, listener: impl FnMut(&SocketHandle) + Send + 'static) -> Self {
         self.connect = Some(without_argument(listener));
@@ -101,6 +115,24 @@ impl Listeners {
     /// Calls `listener` for [`Event::Data`].
     pub fn on_data(mut self, listener: impl FnMut(&SocketHandle, Bytes) + Send + 'static) -> Self {
         self.data = Some(Box::new(listener));
+        self
+    }
+
+    /// Calls `listener` for [`Event::Text`].
+    pub fn on_text(mut self, listener: impl FnMut(&SocketHandle, String) + Send + 'static) -> Self {
+        self.text = Some(Box::new(listener));
+        self
+    }
+
+    /// Reads into `buffer`, the same one each time, and calls `listener` with what was read, in place of
+    /// [`on_data`](Self::on_data) and [`on_text`](Self::on_text): Node's `onread` option. If the listener returns
+    /// `false`, the socket is [paused](SocketHandle::pause). An empty buffer reads nothing.
+    pub fn on_read(
+        mut self,
+        buffer: Vec<u8>,
+        listener: impl FnMut(&SocketHandle, &[u8]) -> bool + Send + 'static,
+    ) -> Self {
+        self.read = Some((buffer, Box::new(listener)));
         self
     }
 
@@ -145,8 +177,24 @@ impl Listeners {
     /// Dropping the future drops the socket, which closes the connection behind what was written.
     pub async fn run(mut self, mut socket: Socket) {
         let handle = socket.handle();
-        while let Some(event) = socket.next().await {
-            self.call(&handle, event);
+        loop {
+            let event = match &mut self.read {
+                None => socket.next().await,
+                Some((buffer, listener)) => match socket.next_into(buffer).await {
+                    Some(NextInto::Data(length)) => {
+                        if !listener(&handle, &buffer[..length]) {
+                            handle.pause();
+                        }
+                        continue;
+                    }
+                    Some(NextInto::Event(event)) => Some(event),
+                    None => None,
+                },
+            };
+            match event {
+                Some(event) => self.call(&handle, event),
+                None => return,
+            }
         }
     }
 
@@ -157,9 +205,13 @@ impl Listeners {
             Event::ConnectionAttemptFailed { address, error } => {
                 call(&mut self.connection_attempt_failed, socket, (address, error));
             }
+            Event::ConnectionAttemptTimeout { address } => {
+                call(&mut self.connection_attempt_timeout, socket, address);
+            }
             Event::Connect => call(&mut self.connect, socket, ()),
             Event::Ready => call(&mut self.ready, socket, ()),
             Event::Data(chunk) => call(&mut self.data, socket, chunk),
+            Event::Text(text) => call(&mut self.text, socket, text),
             Event::End => call(&mut self.end, socket, ()),
             Event::Drain => call(&mut self.drain, socket, ()),
             Event::Finish => call(&mut self.finish, socket, ()),

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::socket::handle::SocketHandle;
 use crate::socket::shared::{Wait, poll_wait};
-use crate::socket::{Socket, Step};
+use crate::socket::{ReadTo, Socket, Step};
 use crate::transport::scratch;
 
 /// Passes on what a socket receives: the future that [`Socket::pipe`] returns.
@@ -54,8 +54,9 @@ impl<'a> Pipe<'a> {
                 },
                 State::Flowing => true,
             };
-            match ready!(self.source.poll_step(cx, buffer, may_read)) {
-                Step::Data => {
+            let read_to = if may_read { ReadTo::Spare(buffer) } else { ReadTo::Nowhere };
+            match ready!(self.source.poll_step(cx, read_to)) {
+                Step::Data(_) => {
                     self.pass(buffer)?;
                     buffer.clear();
                 }

@@ -1,14 +1,18 @@
 //! A connection, from the side of the one who reads it.
 
+mod abort;
 pub(crate) mod byte_stream;
 pub(crate) mod connecting;
 pub(crate) mod flush;
+mod from_fd;
 pub(crate) mod handle;
+pub(crate) mod next_into;
 pub(crate) mod shared;
 pub(crate) mod written;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,12 +20,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use futures_core::Stream;
+use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::handle::SocketHandle;
+use self::next_into::NextInto;
 use self::shared::{Shared, now};
 use crate::core::stream::Stream as Core;
 use crate::data::Data;
+use crate::encoding::{Encoding, StringDecoder};
 use crate::error::Error;
 use crate::event::Event;
 use crate::listeners::Listeners;
@@ -79,12 +86,24 @@ use crate::transport::{Transport, memory, scratch};
 pub struct Socket {
     handle: SocketHandle,
     timer: Option<Pin<Box<Sleep>>>,
+    decoder: Option<StringDecoder>,
+    /// An event that the decoder's last text goes before.
+    held: Option<Box<Event>>,
+}
+
+/// Where a look at the socket may read to.
+pub(crate) enum ReadTo<'a> {
+    Nowhere,
+    /// The spare room of this.
+    Spare(&'a mut BytesMut),
+    /// The whole of this.
+    Slice(&'a mut [u8]),
 }
 
 /// What a look at the socket brought.
 pub(crate) enum Step {
-    /// Bytes, in the buffer.
-    Data,
+    /// So many bytes were read.
+    Data(usize),
     Event(Event),
     /// There will be nothing more.
     Over,
@@ -98,7 +117,11 @@ impl Socket {
 
     /// A socket with options that is not connected: Node's `new net.Socket(options)`.
     pub fn with_options(options: SocketOptions) -> Self {
-        Self::from_shared(Shared::new(Core::unconnected(options.allow_half_open, options.high_water_mark)))
+        let shared = Shared::new(Core::unconnected(options.allow_half_open, options.high_water_mark));
+        if let Some(signal) = options.signal {
+            abort::watch(&shared, signal);
+        }
+        Self::from_shared(shared)
     }
 
     /// Two sockets in memory that are connected with each other, for tests. They behave like two ends of a TCP
@@ -155,6 +178,61 @@ impl Socket {
         self.handle.write(data)
     }
 
+    /// Waits for the next event, and reads into `buffer` instead of giving out [`Event::Data`]: Node's `onread` option.
+    /// `None` after [`Event::Close`]. With an empty buffer, nothing is read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use sockeye::{NextInto, Socket};
+    ///
+    /// let (mut socket, peer) = Socket::pair(1024);
+    /// peer.end_with("hello");
+    /// let mut buffer = [0; 4096];
+    /// while let Some(next) = socket.next_into(&mut buffer).await {
+    ///     match next {
+    ///         NextInto::Data(length) => assert_eq!(&buffer[..length], b"hello"),
+    ///         NextInto::Event(event) => println!("{event:?}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn next_into(&mut self, buffer: &mut [u8]) -> impl Future<Output = Option<NextInto>> + Send {
+        poll_fn(move |cx| {
+            let read_to = if buffer.is_empty() { ReadTo::Nowhere } else { ReadTo::Slice(buffer) };
+            Poll::Ready(match ready!(self.poll_step(cx, read_to)) {
+                Step::Data(length) => Some(NextInto::Data(length)),
+                Step::Event(event) => Some(NextInto::Event(event)),
+                Step::Over => None,
+            })
+        })
+    }
+
+    /// Makes data arrive as text: Node's `socket.setEncoding`. From now on [`next`](Self::next) gives [`Event::Text`] in
+    /// place of [`Event::Data`]. A character that is split over chunks arrives whole; what is left incomplete at the end
+    /// arrives before [`Event::End`]. It concerns events only, and stays when the socket is connected again.
+    ///
+    /// To write text in an encoding, write what [`Encoding::encode`] gives.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use sockeye::{Encoding, Event, Socket};
+    ///
+    /// let (mut socket, peer) = Socket::pair(1024);
+    /// socket.set_encoding(Encoding::Hex);
+    /// peer.write(Encoding::Base64.encode("yv66vg=="));
+    /// assert!(matches!(socket.next().await, Some(Event::Text(text)) if text == "cafebabe"));
+    /// # }
+    /// ```
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        self.decoder = Some(StringDecoder::new(encoding));
+    }
+
     /// Writes everything that arrives to `destination`, and ends it when the peer ends: Node's `socket.pipe`.
     ///
     /// The future is ready when the end has been passed on, and returns the number of bytes. Reading stops while the
@@ -204,21 +282,43 @@ impl Socket {
     }
 
     pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
-        Self { handle: SocketHandle { shared }, timer: None }
+        Self { handle: SocketHandle { shared }, timer: None, decoder: None, held: None }
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if let Some(event) = self.held.take() {
+            return Poll::Ready(Some(*event));
+        }
         scratch::with(|buffer| {
-            Poll::Ready(match ready!(self.poll_step(cx, buffer, true)) {
-                Step::Data => Some(Event::Data(scratch::take_chunk(buffer))),
-                Step::Event(event) => Some(event),
-                Step::Over => None,
-            })
+            loop {
+                let step = ready!(self.poll_step(cx, ReadTo::Spare(buffer)));
+                let event = match (step, &mut self.decoder) {
+                    (Step::Over, _) => return Poll::Ready(None),
+                    (Step::Data(_), None) => Event::Data(scratch::take_chunk(buffer)),
+                    (Step::Data(_), Some(decoder)) => {
+                        let text = decoder.push(buffer);
+                        buffer.clear();
+                        if text.is_empty() {
+                            continue;
+                        }
+                        Event::Text(text)
+                    }
+                    (Step::Event(Event::End), Some(decoder)) => match decoder.finish() {
+                        text if text.is_empty() => Event::End,
+                        text => {
+                            self.held = Some(Box::new(Event::End));
+                            Event::Text(text)
+                        }
+                    },
+                    (Step::Event(event), _) => event,
+                };
+                return Poll::Ready(Some(event));
+            }
         })
     }
 
-    /// Looks for the next event, or reads into the spare room of `buffer` if `may_read`.
-    pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut, may_read: bool) -> Poll<Step> {
+    /// Looks for the next event, or reads.
+    pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>, mut read_to: ReadTo<'_>) -> Poll<Step> {
         let mut state = self.handle.shared.lock();
         state.consumer.unpark();
         state.core.handle_consumer();
@@ -231,14 +331,14 @@ impl Socket {
             if state.core.is_closed() {
                 return Poll::Ready(Step::Over);
             }
-            let wants_read = may_read && state.core.wants_read();
+            let wants_read = state.core.wants_read() && !matches!(read_to, ReadTo::Nowhere);
             if let (true, Some(transport)) = (wants_read, &mut state.transport) {
-                match transport.poll_read_buf(cx, buffer) {
+                match read_to.poll_read(transport, cx) {
                     Poll::Ready(Ok(0)) => state.core.handle_eof(),
                     Poll::Ready(Ok(count)) => {
                         state.core.handle_read(count);
                         state.touch();
-                        return Poll::Ready(Step::Data);
+                        return Poll::Ready(Step::Data(count));
                     }
                     Poll::Ready(Err(error)) => state.core.handle_read_error(Error::system("read", error)),
                     Poll::Pending => state.core.handle_read_blocked(),
@@ -256,6 +356,20 @@ impl Socket {
             }
             state.consumer.park(cx);
             return Poll::Pending;
+        }
+    }
+}
+
+impl ReadTo<'_> {
+    fn poll_read(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Nowhere => Poll::Pending,
+            Self::Spare(buffer) => transport.poll_read_buf(cx, buffer),
+            Self::Slice(slice) => {
+                let mut buffer = ReadBuf::new(slice);
+                ready!(transport.poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
         }
     }
 }

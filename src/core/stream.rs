@@ -23,7 +23,7 @@ use crate::event::{Event, Lookup};
 ///      └──────────────────────┴──────► Destroyed ◄────────────┘
 ///                                          │ Close is delivered
 ///                                          ▼
-///                                       Closed
+///                                       Closed ── connect() ──► Connecting
 ///
 /// The read side of Open:    Flowing ── handle_eof() ──► Ended ── End is delivered ──► Delivered
 ///
@@ -140,16 +140,31 @@ impl Stream {
         Self { phase: Phase::Open, held: true, ..Self::unconnected(allow_half_open, high_water_mark) }
     }
 
-    /// Begins to connect; refused while connecting or connected, and after close.
+    /// A connection of which one side or the other is not used.
+    pub(crate) fn open_partly(mut self, readable: bool, writable: bool) -> Self {
+        if !readable {
+            self.read = ReadSide::Taken;
+        }
+        if !writable {
+            self.write = WriteSide::Delivered;
+        }
+        self
+    }
+
+    /// Begins to connect, again if need be: a closed socket then starts anew, but keeps its settings.
     pub(crate) fn connect(&mut self) -> Result<(), Error> {
         match self.phase {
-            Phase::Unconnected => {
-                self.phase = Phase::Connecting;
-                Ok(())
+            Phase::Unconnected => {}
+            Phase::Connecting | Phase::Open => return Err(Error::already_connected()),
+            Phase::Destroyed => return Err(Error::destroyed("connect")),
+            Phase::Closed => {
+                let fresh = Self::unconnected(self.allow_half_open, self.queue.high_water_mark());
+                let idle = std::mem::take(&mut self.idle);
+                *self = Self { paused: self.paused, idle, ..fresh };
             }
-            Phase::Connecting | Phase::Open => Err(Error::already_connected()),
-            Phase::Destroyed | Phase::Closed => Err(Error::destroyed("connect")),
         }
+        self.phase = Phase::Connecting;
+        Ok(())
     }
 
     pub(crate) fn handle_lookup(&mut self, lookup: Lookup) {
@@ -162,6 +177,10 @@ impl Stream {
 
     pub(crate) fn handle_attempt_failed(&mut self, address: Address, error: Error) {
         self.connect_event(Event::ConnectionAttemptFailed { address, error });
+    }
+
+    pub(crate) fn handle_attempt_timeout(&mut self, address: Address) {
+        self.connect_event(Event::ConnectionAttemptTimeout { address });
     }
 
     pub(crate) fn handle_connected(&mut self) {
@@ -342,11 +361,8 @@ impl Stream {
         self.clear_queue();
     }
 
-    pub(crate) fn handle_shutdown(&mut self, result: Result<(), Error>) {
-        match result {
-            Ok(()) => self.write = WriteSide::Ended,
-            Err(error) => self.handle_write_error(error),
-        }
+    pub(crate) fn handle_shutdown(&mut self) {
+        self.write = WriteSide::Ended;
     }
 }
 

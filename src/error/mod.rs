@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -138,6 +139,21 @@ impl Error {
         Self::describe(syscall, error, |code, _| format!("{syscall} {code} {target}")).at(target)
     }
 
+    /// An attempt that may have been bound: ` - Local (127.0.0.1:4000)` is then added.
+    pub(crate) fn connect_from(error: io::Error, remote: SocketAddr, local: Option<SocketAddr>) -> Self {
+        let mut error = Self::connect("connect", error, Target::Ip(remote));
+        if let Some(local) = local.filter(|local| local.port() != 0) {
+            let inner = error.edit();
+            inner.message += &format!(" - Local ({})", Target::Ip(local));
+            inner.local = Some(local);
+        }
+        error
+    }
+
+    pub(crate) fn connect_timed_out(remote: SocketAddr) -> Self {
+        Self::connect("connect", io::Error::from_raw_os_error(libc::ETIMEDOUT), Target::Ip(remote))
+    }
+
     /// `listen EADDRINUSE: address already in use 127.0.0.1:8124`: `target` could not be listened on.
     pub(crate) fn listen(error: io::Error, target: Target<'_>) -> Self {
         Self::describe("listen", error, |code, text| format!("listen {code}: {text} {target}")).at(target)
@@ -237,6 +253,23 @@ impl Error {
     /// For those who wait and cannot see the event.
     pub(crate) fn timed_out() -> Self {
         Self::with_kind("ETIMEDOUT", "The socket was idle for too long", io::ErrorKind::TimedOut)
+    }
+
+    pub(crate) fn aborted() -> Self {
+        Self::with_kind("ABORT_ERR", "The operation was aborted", io::ErrorKind::ConnectionAborted)
+    }
+
+    pub(crate) fn invalid_ip_address(text: &str) -> Self {
+        Self::with_kind("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text}"), io::ErrorKind::InvalidInput)
+    }
+
+    pub(crate) fn attempt_timeout_out_of_range(timeout: Duration) -> Self {
+        let message = format!(
+            "The value of \"autoSelectFamilyAttemptTimeout\" is out of range. It must be >= 1 && <= 2147483647. \
+             Received {}",
+            timeout.as_millis()
+        );
+        Self::with_kind("ERR_OUT_OF_RANGE", message, io::ErrorKind::InvalidInput)
     }
 
     pub(crate) fn already_connected() -> Self {

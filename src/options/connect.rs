@@ -1,13 +1,23 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::SocketOptions;
-use crate::endpoint::IntoEndpoint;
-use crate::error::Error;
-use crate::socket::Socket;
-use crate::socket::shared::Unconnected;
-use crate::transport::Transport;
+use tokio_util::sync::CancellationToken;
 
-/// How to connect: the options of Node's `net.createConnection(options)`.
+use super::SocketOptions;
+use crate::auto_select_family::{
+    AutoSelectFamily, check_attempt_timeout, default_auto_select_family, default_auto_select_family_attempt_timeout,
+};
+use crate::endpoint::IntoEndpoint;
+use crate::error::{Error, Result};
+use crate::family::Family;
+use crate::into_ip::IntoIp;
+use crate::resolve::{AnyResolver, Hints, LookupOptions, Resolver};
+use crate::socket::Socket;
+use crate::socket::handle::SocketHandle;
+
+/// How to connect: the options of Node's `net.createConnection(options)` and `socket.connect(options)`, but for where
+/// to, which is the [endpoint](crate::Endpoint).
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -26,16 +36,118 @@ use crate::transport::Transport;
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     socket: SocketOptions,
-    no_delay: bool,
-    keep_alive: bool,
+    /// `Err` for what was no address.
+    local_address: Option<Result<IpAddr>>,
+    local_port: u16,
+    lookup: LookupOptions,
+    resolver: AnyResolver,
+    no_delay: Option<bool>,
+    keep_alive: Option<bool>,
     keep_alive_initial_delay: Duration,
+    auto_select_family: Option<AutoSelectFamily>,
+    attempt_timeout: Option<Duration>,
     timeout: Option<Duration>,
+}
+
+/// The options as the connecting task needs them.
+#[derive(Debug)]
+pub(crate) struct ConnectPlan {
+    pub(crate) local_address: Option<IpAddr>,
+    local_port: u16,
+    pub(crate) lookup: LookupOptions,
+    pub(crate) resolver: AnyResolver,
+    pub(crate) auto_select_family: AutoSelectFamily,
+    pub(crate) attempt_timeout: Duration,
 }
 
 impl ConnectOptions {
     /// The defaults.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The local IP address to connect from: the system's choice by default. What is no address is
+    /// `ERR_INVALID_IP_ADDRESS` when connecting. Switches [`auto_select_family`](Self::auto_select_family) off. TCP
+    /// only. Node's `localAddress`.
+    pub fn local_address(mut self, address: impl IntoIp + std::fmt::Debug) -> Self {
+        let text = format!("{address:?}");
+        self.local_address = Some(address.into_ip().ok_or_else(|| Error::invalid_ip_address(text.trim_matches('"'))));
+        self
+    }
+
+    /// The local port to connect from: the system's choice by default. TCP only. Node's `localPort`.
+    pub fn local_port(mut self, port: u16) -> Self {
+        self.local_port = port;
+        self
+    }
+
+    /// The only family whose addresses are tried. Both by default. Node's `family`: 4, 6 or 0.
+    pub fn family(mut self, family: impl Into<Option<Family>>) -> Self {
+        self.lookup.family = family.into();
+        self
+    }
+
+    /// Flags for the lookup of a host name. None by default. Node's `hints`.
+    pub fn hints(mut self, hints: Hints) -> Self {
+        self.lookup.hints = hints;
+        self
+    }
+
+    /// What finds the addresses of a host name. The system's `getaddrinfo` by default, on a thread for blocking calls.
+    /// Node's `lookup`.
+    pub fn lookup(mut self, resolver: impl Resolver) -> Self {
+        self.resolver = AnyResolver(Some(Arc::new(resolver)));
+        self
+    }
+
+    /// Whether to switch Nagle's algorithm off as soon as the connection is there, so that small writes leave at once.
+    /// Off by default. TCP only. Node's `noDelay`.
+    pub fn no_delay(mut self, no_delay: bool) -> Self {
+        self.no_delay = Some(no_delay);
+        self
+    }
+
+    /// Whether to switch TCP keep-alive on as soon as the connection is there. Off by default. See
+    /// [`SocketHandle::set_keep_alive`]. Node's `keepAlive`.
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep_alive = Some(keep_alive);
+        self
+    }
+
+    /// How long the connection has to be idle before the first keep-alive probe. Zero by default, which leaves the
+    /// system's value. Counts in whole seconds. Node's `keepAliveInitialDelay`.
+    pub fn keep_alive_initial_delay(mut self, delay: Duration) -> Self {
+        self.keep_alive_initial_delay = delay;
+        self
+    }
+
+    /// What to do when a name has several addresses: [`AutoSelectFamily::Race`] by default, or what
+    /// [`set_default_auto_select_family`](crate::set_default_auto_select_family) says. Node's `autoSelectFamily`.
+    pub fn auto_select_family(mut self, auto_select_family: AutoSelectFamily) -> Self {
+        self.auto_select_family = Some(auto_select_family);
+        self
+    }
+
+    /// How long an attempt has before the next address is tried. 250 ms by default, or what
+    /// [`set_default_auto_select_family_attempt_timeout`](crate::set_default_auto_select_family_attempt_timeout) says;
+    /// below 10 ms it is 10 ms, and zero is `ERR_OUT_OF_RANGE` when connecting. A longer one puts less load on the
+    /// network, a shorter one finds its way around a dead address sooner. Node's `autoSelectFamilyAttemptTimeout`.
+    pub fn auto_select_family_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// The idle timeout, from before the connection is begun. None by default. See [`SocketHandle::set_timeout`].
+    /// Node's `timeout`.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// See [`SocketOptions::signal`].
+    pub fn signal(mut self, signal: CancellationToken) -> Self {
+        self.socket = self.socket.signal(signal);
+        self
     }
 
     /// See [`SocketOptions::allow_half_open`].
@@ -50,62 +162,50 @@ impl ConnectOptions {
         self
     }
 
-    /// Whether to switch Nagle's algorithm off as soon as the connection is there, so that small writes leave at once.
-    /// Off by default. TCP only. Node's `noDelay`.
-    pub fn no_delay(mut self, no_delay: bool) -> Self {
-        self.no_delay = no_delay;
-        self
-    }
-
-    /// Whether to switch TCP keep-alive on as soon as the connection is there. Off by default. See
-    /// [`SocketHandle::set_keep_alive`](crate::SocketHandle::set_keep_alive). Node's `keepAlive`.
-    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
-        self.keep_alive = keep_alive;
-        self
-    }
-
-    /// How long the connection has to be idle before the first keep-alive probe. Zero by default, which leaves the
-    /// system's value. Counts in whole seconds. Node's `keepAliveInitialDelay`.
-    pub fn keep_alive_initial_delay(mut self, delay: Duration) -> Self {
-        self.keep_alive_initial_delay = delay;
-        self
-    }
-
-    /// The idle timeout, from before the connection is begun. None by default. See
-    /// [`SocketHandle::set_timeout`](crate::SocketHandle::set_timeout). Node's `timeout`.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
     /// Connects with these options; otherwise as [`connect`](crate::connect()).
     pub fn connect(self, endpoint: impl IntoEndpoint) -> Socket {
-        let socket = Socket::with_options(self.socket);
-        if self.no_delay {
-            socket.set_no_delay(true);
-        }
-        if self.keep_alive {
-            socket.set_keep_alive(true, self.keep_alive_initial_delay);
-        }
-        if let Some(timeout) = self.timeout {
-            socket.set_timeout(timeout);
-        }
-        if let Err(error) = socket.connect(endpoint) {
+        let socket = Socket::with_options(self.socket.clone());
+        if let Err(error) = socket.connect_with(endpoint, self) {
             socket.destroy_with(error);
         }
         socket
     }
+
+    /// Checks the options, gives those to the socket that concern it, and returns the rest.
+    pub(crate) fn apply_and_plan(self, socket: &SocketHandle) -> Result<ConnectPlan> {
+        let attempt_timeout = match self.attempt_timeout {
+            Some(timeout) => check_attempt_timeout(timeout)?,
+            None => default_auto_select_family_attempt_timeout(),
+        };
+        let local_address = self.local_address.transpose()?;
+        if let Some(no_delay) = self.no_delay {
+            socket.set_no_delay(no_delay);
+        }
+        if let Some(keep_alive) = self.keep_alive {
+            socket.set_keep_alive(keep_alive, self.keep_alive_initial_delay);
+        }
+        if let Some(timeout) = self.timeout {
+            socket.set_timeout(timeout);
+        }
+        Ok(ConnectPlan {
+            local_address,
+            local_port: self.local_port,
+            lookup: self.lookup,
+            resolver: self.resolver,
+            auto_select_family: self.auto_select_family.unwrap_or_else(default_auto_select_family),
+            attempt_timeout,
+        })
+    }
 }
 
-impl Unconnected {
-    /// Applies what was asked for before there was a connection.
-    pub(crate) fn apply(&self, transport: &Transport) {
-        let settings = [
-            self.no_delay.map(|no_delay| transport.set_no_delay(no_delay)),
-            self.keep_alive.map(|(enable, delay)| transport.set_keep_alive(enable, delay)),
-        ];
-        for error in settings.into_iter().flatten().filter_map(Result::err).map(Error::from) {
-            tracing::debug!(%error, "cannot set a socket option");
-        }
+impl ConnectPlan {
+    /// Where to connect to this address from, if that was said.
+    pub(crate) fn local(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        let unspecified = match Family::from(remote) {
+            Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let is_said = self.local_address.is_some() || self.local_port != 0;
+        is_said.then(|| SocketAddr::new(self.local_address.unwrap_or(unspecified), self.local_port))
     }
 }

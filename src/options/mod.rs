@@ -1,10 +1,13 @@
 //! Options, one builder for each thing that has some.
 
 mod connect;
+mod listen;
 mod server;
 mod socket;
 
 pub use connect::ConnectOptions;
+pub(crate) use connect::ConnectPlan;
+pub use listen::ListenOptions;
 pub use server::ServerOptions;
 pub use socket::SocketOptions;
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::DEFAULT_HIGH_WATER_MARK;
+use crate::socket::shared::Settings;
 
 /// How a server treats its connections: the options of Node's `net.createServer(options)`.
 ///
@@ -69,6 +70,12 @@ impl ServerOptions {
     pub fn keep_alive_initial_delay(mut self, delay: Duration) -> Self {
         self.keep_alive_initial_delay = delay;
         self
+    }
+}
+
+impl ServerOptions {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { no_delay: self.no_delay, keep_alive: self.keep_alive.then_some(self.keep_alive_initial_delay) }
     }
 }
 

@@ -70,6 +70,12 @@ impl ServerHandle {
     pub fn set_max_connections(&self, limit: Option<usize>) {
         self.shared.lock().core.set_max_connections(limit);
     }
+
+    /// Whether [`unreferenced`](crate::unreferenced) waits for this server while it listens: Node's `server.ref`
+    /// (`true`, the default) and `server.unref` (`false`).
+    pub fn set_referenced(&self, referenced: bool) {
+        self.shared.set_referenced(referenced);
+    }
 }
 
 impl fmt::Debug for ServerHandle {

@@ -14,6 +14,7 @@ use crate::core::accept::{Accept, AcceptFailure, Verdict};
 use crate::core::stream::Stream as Core;
 use crate::error::{Error, Result};
 use crate::options::ServerOptions;
+use crate::references::Reference;
 use crate::server_event::{Dropped, ServerEvent};
 use crate::socket::Socket;
 use crate::socket::shared::{Party, Shared};
@@ -45,6 +46,11 @@ pub(crate) struct ServerState {
     waiters: Vec<Waker>,
     /// How often the server has closed.
     closes: u64,
+    /// The `Server` was dropped: its handles can listen no more.
+    is_abandoned: bool,
+    /// Whether the program is to wait for this server.
+    is_referenced: bool,
+    reference: Option<Reference>,
 }
 
 pub(crate) type OnConnection = Arc<dyn Fn(Socket) + Send + Sync>;
@@ -74,6 +80,9 @@ impl ServerShared {
             back_off: None,
             waiters: Vec::new(),
             closes: 0,
+            is_abandoned: false,
+            is_referenced: true,
+            reference: None,
         };
         Arc::new(Self { state: Mutex::new(state), options })
     }
@@ -85,6 +94,9 @@ impl ServerShared {
     /// Begins to listen: the number that [`settle`](Self::settle) and [`poll_outcome`](Self::poll_outcome) go by.
     pub(crate) fn start(&self) -> Result<u64> {
         let mut state = self.lock();
+        if state.is_abandoned {
+            return Err(Error::not_running());
+        }
         if !state.core.start() {
             return Err(Error::already_listening());
         }
@@ -111,9 +123,29 @@ impl ServerShared {
             }
         }
         let wakers = state.take_wakers();
+        let reference = state.update_reference();
         drop(state);
+        drop(reference);
         wake(wakers);
         self.ensure_acceptor();
+    }
+
+    pub(crate) fn set_referenced(&self, referenced: bool) {
+        let mut state = self.lock();
+        state.is_referenced = referenced;
+        let reference = state.update_reference();
+        drop(state);
+        drop(reference);
+    }
+
+    /// Ready when the server was closed since that `listen`, or the `listen` failed.
+    pub(crate) fn poll_generation_over(&self, generation: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.outcome.generation != generation || !state.core.is_open() {
+            return Poll::Ready(());
+        }
+        state.wait(cx);
+        Poll::Pending
     }
 
     pub(crate) fn poll_outcome(&self, generation: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -139,13 +171,19 @@ impl ServerShared {
         let was_open = state.core.close();
         state.next_generation();
         let listener = state.listener.take();
+        let reference = state.update_reference();
         state.back_off = None;
         state.check_closed();
         let wakers = state.take_wakers();
         drop(state);
-        drop(listener);
+        drop((listener, reference));
         wake(wakers);
         was_open
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.lock().is_abandoned = true;
+        self.close();
     }
 
     /// Which close to wait for: the one that is due, or the one that has been.
@@ -197,19 +235,15 @@ impl ServerShared {
 
     fn make_socket(self: &Arc<Self>, transport: Transport, remote: Option<SocketAddr>) -> Socket {
         let options = &self.options;
-        // What the system refuses here, it refuses because the peer is gone already; reading will tell.
-        if options.no_delay {
-            let _ = transport.set_no_delay(true);
-        }
-        if options.keep_alive {
-            let _ = transport.set_keep_alive(true, options.keep_alive_initial_delay);
-        }
+        let settings = options.settings();
+        settings.apply(&transport);
         let shared = Shared::new(Core::open(options.allow_half_open, options.high_water_mark));
         let mut state = shared.lock();
         if options.pause_on_connect {
             state.core.pause();
         }
         state.transport = Some(transport);
+        state.settings = settings;
         state.remote = remote;
         state.connection = Some(Connection(self.clone()));
         drop(state);
@@ -246,6 +280,18 @@ impl ServerState {
                 },
             }
         }
+    }
+
+    /// Takes or gives back the server's share in what the program waits for. What is given back is to be dropped after
+    /// the lock.
+    fn update_reference(&mut self) -> Option<Reference> {
+        let is_active = self.is_referenced && self.listener.is_some();
+        match &self.reference {
+            None if is_active => self.reference = Some(Reference::new()),
+            Some(_) if !is_active => return self.reference.take(),
+            _ => {}
+        }
+        None
     }
 
     fn take_event(&mut self) -> Option<ServerEvent> {

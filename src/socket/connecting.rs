@@ -4,9 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
-
-use super::{Socket, Step};
+use super::{ReadTo, Socket, Step};
 use crate::error::{Error, Result};
 use crate::event::Event;
 
@@ -51,14 +49,13 @@ impl Future for Connecting {
                 let result = this.socket.take().filter(|_| !is_pending);
                 return Poll::Ready(result.ok_or_else(Error::socket_closed));
             }
-            let mut unused = BytesMut::new();
-            match ready!(socket.poll_step(cx, &mut unused, false)) {
+            match ready!(socket.poll_step(cx, ReadTo::Nowhere)) {
                 Step::Event(Event::Error(error)) => return Poll::Ready(Err(error)),
                 Step::Event(Event::Timeout) => return Poll::Ready(Err(Error::timed_out())),
                 Step::Event(Event::Close { .. }) | Step::Over => {
                     return Poll::Ready(Err(Error::closed_before_connection()));
                 }
-                Step::Event(_) | Step::Data => {}
+                Step::Event(_) | Step::Data(_) => {}
             }
         }
     }

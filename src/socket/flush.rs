@@ -55,11 +55,18 @@ impl Future for Flush {
     }
 }
 
-/// The runtime may end before the queue does. A later write then starts anew, or reports that there is no runtime.
+/// The runtime may end before the queue does. A later write then starts anew, or reports that there is no runtime; for a
+/// dropped socket there is no later write.
 impl Drop for Flush {
     fn drop(&mut self) {
-        if !self.is_over {
-            stop(&mut self.shared.lock());
+        if self.is_over {
+            return;
+        }
+        let mut state = self.shared.lock();
+        stop(&mut state);
+        if state.is_abandoned {
+            state.core.destroy(None);
+            state.drive();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared::{Locked, Shared, Unconnected, Wait, now, poll_wait};
+use super::shared::{Locked, Shared, Wait, now, poll_wait, report};
 use super::written::Written;
 use crate::data::Data;
 use crate::error::{Error, Result};
@@ -85,9 +85,9 @@ impl SocketHandle {
         let mut state = self.lock();
         let refused = state.core.admit().err();
         state.write(data);
-        let position = state.core.bytes_accepted();
+        let (life, position) = (state.life, state.core.bytes_accepted());
         drop(state);
-        Written::new(self.shared.clone(), position, refused)
+        Written::new(self.shared.clone(), life, position, refused)
     }
 
     /// Holds back what is written from now on, until [`uncork`](Self::uncork) has been called as often as this, so that
@@ -201,9 +201,9 @@ impl SocketHandle {
     /// remembered. Does nothing on other sockets than TCP's, and after close.
     pub fn set_no_delay(&self, no_delay: bool) {
         let mut state = self.lock();
-        match &mut state.transport {
-            Some(transport) => report(transport.set_no_delay(no_delay)),
-            None => state.edit_unconnected(|unconnected| unconnected.no_delay = Some(no_delay)),
+        state.settings.no_delay = no_delay;
+        if let Some(transport) = &state.transport {
+            report(transport.set_no_delay(no_delay));
         }
     }
 
@@ -213,10 +213,16 @@ impl SocketHandle {
     /// sockets than TCP's, and after close.
     pub fn set_keep_alive(&self, enable: bool, initial_delay: Duration) {
         let mut state = self.lock();
-        match &mut state.transport {
-            Some(transport) => report(transport.set_keep_alive(enable, initial_delay)),
-            None => state.edit_unconnected(|unconnected| unconnected.keep_alive = Some((enable, initial_delay))),
+        state.settings.keep_alive = enable.then_some(initial_delay);
+        if let Some(transport) = &state.transport {
+            report(transport.set_keep_alive(enable, initial_delay));
         }
+    }
+
+    /// Whether [`unreferenced`](crate::unreferenced) waits for this socket: Node's `socket.ref` (`true`, the default)
+    /// and `socket.unref` (`false`).
+    pub fn set_referenced(&self, referenced: bool) {
+        self.lock().is_referenced = referenced;
     }
 }
 
@@ -305,6 +311,13 @@ impl SocketHandle {
         self.remote_address().map(Family::from)
     }
 
+    /// The addresses that connecting has tried: Node's `socket.autoSelectFamilyAttemptedAddresses`. If there is a
+    /// connection, the last one is its peer. Empty with [`AutoSelectFamily::Off`](crate::AutoSelectFamily::Off), with a
+    /// single address, and on accepted sockets.
+    pub fn auto_select_family_attempted_addresses(&self) -> Vec<SocketAddr> {
+        self.lock().attempted.clone()
+    }
+
     /// Waits until everything that was written so far has reached the kernel; returns at once if it has.
     ///
     /// # Errors
@@ -315,8 +328,11 @@ impl SocketHandle {
     ///
     /// Dropping the future has no effect.
     pub async fn drained(&self) -> Result<()> {
-        let position = self.lock().core.bytes_accepted();
-        poll_fn(|cx| poll_wait(&self.shared, Wait::Flushed(position), cx)).await
+        let (life, position) = {
+            let state = self.lock();
+            (state.life, state.core.bytes_accepted())
+        };
+        Written::new(self.shared.clone(), life, position, None).await
     }
 
     /// Waits until the connection is closed, for whatever reason. It never is while somebody holds the
@@ -347,20 +363,5 @@ impl fmt::Debug for SocketHandle {
             .field("ready_state", &self.ready_state())
             .field("peer_addr", &self.peer_addr())
             .finish_non_exhaustive()
-    }
-}
-
-impl super::shared::State {
-    pub(crate) fn edit_unconnected(&mut self, edit: impl FnOnce(&mut Unconnected)) {
-        if !self.core.is_released() {
-            edit(self.unconnected.get_or_insert_default());
-        }
-    }
-}
-
-/// Settings that the system refuses do no harm: Node does not report them either.
-fn report(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "cannot set a socket option");
     }
 }

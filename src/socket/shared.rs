@@ -19,6 +19,7 @@ use crate::core::queue::MAX_SLICES;
 use crate::core::stream::{Admission, Io, Stream};
 use crate::data::Data;
 use crate::error::{Error, Result};
+use crate::references::Reference;
 use crate::server::shared::Connection;
 use crate::transport::Transport;
 
@@ -51,11 +52,19 @@ pub(crate) struct State {
     wake_consumer: bool,
     wake_flusher: bool,
     waiters: Vec<Waiter>,
-    /// What is to be applied once there is a connection, and the task that makes it.
-    pub(crate) unconnected: Option<Box<Unconnected>>,
+    pub(crate) settings: Settings,
+    /// How often this socket has begun to connect. Counters start anew each time.
+    pub(crate) life: u32,
+    /// The task that makes the connection.
+    pub(crate) connect_task: Option<AbortHandle>,
+    /// The addresses that were tried, the last one with success if there is a connection.
+    pub(crate) attempted: Vec<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
     /// This socket's place among its server's connections.
     pub(crate) connection: Option<Connection>,
+    /// Whether the program is to wait for this socket.
+    pub(crate) is_referenced: bool,
+    reference: Option<Reference>,
 }
 
 /// A task that may be waiting.
@@ -65,11 +74,12 @@ pub(crate) struct Party {
     waiting: bool,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Unconnected {
-    pub(crate) no_delay: Option<bool>,
-    pub(crate) keep_alive: Option<(bool, Duration)>,
-    pub(crate) task: Option<AbortHandle>,
+/// Socket options that are applied to each connection this socket makes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) no_delay: bool,
+    /// The initial delay, if it is on.
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 /// What a future waits for. All of them also end when the socket fails.
@@ -93,10 +103,6 @@ struct Waiter {
 
 impl Shared {
     pub(crate) fn new(core: Stream) -> Arc<Self> {
-        Self::with_runtime(core, Handle::try_current().ok())
-    }
-
-    pub(crate) fn with_runtime(core: Stream, runtime: Option<Handle>) -> Arc<Self> {
         let state = State {
             core,
             transport: None,
@@ -109,11 +115,16 @@ impl Shared {
             wake_consumer: false,
             wake_flusher: false,
             waiters: Vec::new(),
-            unconnected: None,
+            settings: Settings::default(),
+            life: 0,
+            connect_task: None,
+            attempted: Vec::new(),
             remote: None,
             connection: None,
+            is_referenced: true,
+            reference: None,
         };
-        Arc::new(Self { state: Mutex::new(state), runtime })
+        Arc::new(Self { state: Mutex::new(state), runtime: Handle::try_current().ok() })
     }
 
     pub(crate) fn lock(self: &Arc<Self>) -> Locked<'_> {
@@ -163,6 +174,7 @@ struct Consequences {
     transport: Option<Transport>,
     connection: Option<Connection>,
     abort: Option<AbortHandle>,
+    reference: Option<Reference>,
     consumer: Option<Waker>,
     flusher: Option<Waker>,
     waiters: Vec<Waker>,
@@ -173,6 +185,7 @@ impl Drop for Consequences {
     fn drop(&mut self) {
         drop(self.transport.take());
         drop(self.connection.take());
+        drop(self.reference.take());
         if let Some(task) = self.abort.take() {
             task.abort();
         }
@@ -201,11 +214,10 @@ impl State {
                         return self.start_flushing();
                     }
                 }
-                Io::Shutdown => {
-                    let result = transport.shutdown().map_err(|error| Error::system("shutdown", error));
-                    self.core.handle_shutdown(result);
-                    self.wake_consumer |= self.core.has_failed();
-                }
+                Io::Shutdown => match transport.shutdown() {
+                    Ok(()) => self.core.handle_shutdown(),
+                    Err(error) => self.fail(Error::system("shutdown", error)),
+                },
                 Io::Release { reset } => {
                     if reset {
                         transport.prepare_reset();
@@ -262,11 +274,7 @@ impl State {
     }
 
     pub(crate) fn handle_write_error(&mut self, error: io::Error) {
-        self.core.handle_write_error(Error::system("write", error));
-        self.wake_consumer = true;
-        if self.is_abandoned {
-            self.core.destroy(None);
-        }
+        self.fail(Error::system("write", error));
     }
 
     /// Writes from the queue through tokio, which wakes `cx` when there is room again.
@@ -334,9 +342,25 @@ impl State {
         false
     }
 
+    /// Writing has failed. The consumer reads what has arrived and is then told; if there is none, this is the end.
+    fn fail(&mut self, error: Error) {
+        self.core.handle_write_error(error);
+        self.wake_consumer = true;
+        if self.is_abandoned {
+            self.core.destroy(None);
+        }
+    }
+
     fn handle_written(&mut self, count: usize) {
         if self.core.handle_written(count) {
             self.touch();
+        }
+    }
+
+    /// The address that won the race stands last among those that were tried.
+    pub(crate) fn put_winner_last(&mut self, winner: SocketAddr) {
+        if let Some(index) = self.attempted.iter().position(|address| *address == winner) {
+            self.attempted[index..].rotate_left(1);
         }
     }
 
@@ -353,6 +377,7 @@ impl State {
             || (self.flusher.waiting && (self.wake_flusher || self.core.is_destroyed()))
             || !self.waiters.is_empty()
             || (self.core.is_released() && self.holds_something())
+            || self.reference.is_some() != self.is_active()
     }
 
     fn take_consequences(&mut self, shared: &Arc<Shared>) -> Consequences {
@@ -362,6 +387,7 @@ impl State {
             transport: None,
             connection: None,
             abort: None,
+            reference: None,
             consumer: if wake_consumer { self.consumer.take() } else { None },
             flusher: if wake_flusher { self.flusher.take() } else { None },
             waiters: self.take_waiters(),
@@ -371,13 +397,23 @@ impl State {
         if self.core.is_released() {
             consequences.transport = self.transport.take();
             consequences.connection = self.connection.take();
-            consequences.abort = self.unconnected.take().and_then(|unconnected| unconnected.task);
+            consequences.abort = self.connect_task.take();
+        }
+        if self.reference.is_some() != self.is_active() {
+            match self.reference.take() {
+                None => self.reference = Some(Reference::new()),
+                reference => consequences.reference = reference,
+            }
         }
         consequences
     }
 
     fn holds_something(&self) -> bool {
-        self.transport.is_some() || self.connection.is_some() || self.unconnected.is_some()
+        self.transport.is_some() || self.connection.is_some() || self.connect_task.is_some()
+    }
+
+    fn is_active(&self) -> bool {
+        self.is_referenced && self.core.is_active()
     }
 
     fn take_waiters(&mut self) -> Vec<Waker> {
@@ -406,6 +442,26 @@ impl Party {
 
     pub(crate) fn take(&mut self) -> Option<Waker> {
         std::mem::take(&mut self.waiting).then(|| self.waker.clone()).flatten()
+    }
+}
+
+impl Settings {
+    /// Applies what differs from a fresh connection. What the system refuses, it refuses because the peer is gone
+    /// already; reading will tell.
+    pub(crate) fn apply(&self, transport: &Transport) {
+        if self.no_delay {
+            report(transport.set_no_delay(true));
+        }
+        if let Some(delay) = self.keep_alive {
+            report(transport.set_keep_alive(true, delay));
+        }
+    }
+}
+
+/// A setting that the system refuses does no harm, and Node does not report it either.
+pub(crate) fn report(result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "cannot set a socket option");
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 
+use socket2::{Domain, SockRef, Type};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
@@ -14,6 +16,7 @@ use super::tcp;
 #[cfg(unix)]
 use super::unix;
 use crate::address::Address;
+use crate::options::ListenOptions;
 
 /// A listening socket. Dropping it stops listening and removes the socket file.
 #[derive(Debug)]
@@ -28,14 +31,45 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    pub(crate) fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Self> {
-        tcp::listen(address, backlog, false).map(Self::Tcp)
+    pub(crate) fn tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+        tcp::listen(address, backlog(options), options.ipv6_only).map(Self::Tcp)
     }
 
     #[cfg(unix)]
-    pub(crate) fn unix(path: &Path, backlog: i32) -> io::Result<Self> {
-        let (listener, file) = unix::listen(path, backlog)?;
+    pub(crate) fn unix(path: &Path, options: &ListenOptions) -> io::Result<Self> {
+        let mode = unix::mode_for_all(options.readable_all, options.writable_all);
+        let (listener, file) = unix::listen(path, backlog(options), mode)?;
         Ok(Self::Unix { listener, path: path.to_owned(), _file: file })
+    }
+
+    /// Takes over a socket that is bound, or listens, already.
+    pub(crate) fn handle(handle: OwnedFd, options: &ListenOptions) -> io::Result<Self> {
+        let invalid = |_| io::Error::from_raw_os_error(libc::EINVAL);
+        let socket = SockRef::from(&handle);
+        let domain = socket.domain().map_err(invalid)?;
+        if socket.r#type().map_err(invalid)? != Type::STREAM {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        socket.listen(backlog(options))?;
+        socket.set_nonblocking(true)?;
+        match domain {
+            Domain::IPV4 | Domain::IPV6 => TcpListener::from_std(handle.into()).map(Self::Tcp),
+            #[cfg(unix)]
+            Domain::UNIX => {
+                let path = unix::path_of(&socket.local_addr()?);
+                let listener = UnixListener::from_std(handle.into())?;
+                Ok(Self::Unix { listener, path, _file: None })
+            }
+            _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        }
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            #[cfg(unix)]
+            Self::Unix { listener, .. } => listener.as_fd(),
+        }
     }
 
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Transport, Option<SocketAddr>)>> {
@@ -60,4 +94,8 @@ impl Listener {
             Self::Unix { path, .. } => Some(Address::Path(path.clone())),
         }
     }
+}
+
+fn backlog(options: &ListenOptions) -> i32 {
+    options.backlog.try_into().unwrap_or(i32::MAX)
 }

@@ -7,13 +7,25 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::error::{Error, Result, Target};
+
 /// With these, a dead peer is noticed ten seconds after the first probe: libuv's choice.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_RETRIES: u32 = 10;
 
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.connect(address).await
+/// A socket that connects to `remote`, bound to `local` if there is one.
+pub(crate) fn socket(remote: SocketAddr, local: Option<SocketAddr>) -> Result<TcpSocket> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(|error| Error::connect("connect", error, Target::Ip(remote)))?;
+    if let Some(local) = local {
+        let bound = if local.is_ipv4() == remote.is_ipv4() {
+            socket.bind(local)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EINVAL))
+        };
+        bound.map_err(|error| Error::connect("bind", error, Target::Ip(local)))?;
+    }
+    Ok(socket)
 }
 
 pub(crate) fn listen(address: SocketAddr, backlog: i32, only_v6: bool) -> io::Result<TcpListener> {

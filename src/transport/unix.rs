@@ -1,7 +1,10 @@
 //! Unix domain sockets.
 
+use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +34,15 @@ impl Drop for SocketFile {
     }
 }
 
+/// The permissions that a socket file gets beside those of the process's mask.
+pub(crate) fn mode_for_all(readable: bool, writable: bool) -> u32 {
+    let read = if readable { 0o444 } else { 0 };
+    let write = if writable { 0o222 } else { 0 };
+    read | write
+}
+
 /// Listens on a path. An abstract name, which begins with a NUL byte, has no file.
-pub(crate) fn listen(path: &Path, backlog: i32) -> io::Result<(UnixListener, Option<SocketFile>)> {
+pub(crate) fn listen(path: &Path, backlog: i32, mode: u32) -> io::Result<(UnixListener, Option<SocketFile>)> {
     check_length(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?).map_err(name_missing_directory)?;
@@ -41,12 +51,24 @@ pub(crate) fn listen(path: &Path, backlog: i32) -> io::Result<(UnixListener, Opt
     } else {
         // The working directory may be another one by the time the file is to be removed.
         let path = std::path::absolute(path)?;
-        let identity = identity(&path)?;
-        Some(SocketFile { path, identity })
+        let file = SocketFile { identity: identity(&path)?, path };
+        if mode != 0 {
+            let own = std::fs::metadata(&file.path)?.mode();
+            std::fs::set_permissions(&file.path, Permissions::from_mode(own | mode))?;
+        }
+        Some(file)
     };
     socket.listen(backlog)?;
     let listener = UnixListener::from_std(StdUnixListener::from(socket))?;
     Ok((listener, file))
+}
+
+/// The path that a socket is bound to; empty if it is bound to none.
+pub(crate) fn path_of(address: &SockAddr) -> PathBuf {
+    if let Some(name) = address.as_abstract_namespace() {
+        return OsString::from_vec([b"\0", name].concat()).into();
+    }
+    address.as_pathname().map(Path::to_owned).unwrap_or_default()
 }
 
 fn is_abstract(path: &Path) -> bool {

@@ -97,6 +97,8 @@ pub fn describe(event: &Event) -> String {
         Event::ConnectionAttemptFailed { address, error } => {
             format!("connectionAttemptFailed {address} {}", error.code())
         }
+        Event::ConnectionAttemptTimeout { address } => format!("connectionAttemptTimeout {address}"),
+        Event::Text(text) => format!("text {text:?}"),
         Event::Connect => "connect".into(),
         Event::Ready => "ready".into(),
         Event::Data(chunk) => format!("data {}", chunk.len()),

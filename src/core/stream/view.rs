@@ -34,6 +34,15 @@ impl Stream {
         !self.held
     }
 
+    /// Whether something is going on that a program would wait for.
+    pub(crate) fn is_active(&self) -> bool {
+        match self.phase {
+            Phase::Connecting => true,
+            Phase::Open => self.wants_read() || self.next_io().is_some() || !self.queue.is_empty(),
+            Phase::Unconnected | Phase::Destroyed | Phase::Closed => false,
+        }
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }

@@ -1,0 +1,81 @@
+use tokio_util::sync::CancellationToken;
+
+/// How to listen: the options of Node's `server.listen(options)`, but for where, which is the
+/// [endpoint](crate::Endpoint).
+///
+/// Node's `exclusive` has no counterpart: it is about workers of a cluster, and there is none here. A listener is never
+/// shared, unless it is [passed on](crate::ServerHandle::listen_on).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> sockeye::Result<()> {
+/// use sockeye::{ListenOptions, Server};
+/// use tokio_util::sync::CancellationToken;
+///
+/// let token = CancellationToken::new();
+/// let server = Server::new();
+/// server.listen_with("127.0.0.1:0", ListenOptions::new().backlog(10).signal(token.clone())).await?;
+/// // Later, when you want to close the server:
+/// token.cancel();
+/// server.closed().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    pub(crate) backlog: u32,
+    pub(crate) readable_all: bool,
+    pub(crate) writable_all: bool,
+    pub(crate) ipv6_only: bool,
+    pub(crate) signal: Option<CancellationToken>,
+}
+
+/// Node's default, and not 512.
+const BACKLOG: u32 = 511;
+
+impl ListenOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self { backlog: BACKLOG, readable_all: false, writable_all: false, ipv6_only: false, signal: None }
+    }
+
+    /// How many connections may wait to be accepted. 511 by default; the system may allow fewer. Node's `backlog`.
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// Whether everybody may read the socket file. Off by default: the process's file mode mask decides. Node's
+    /// `readableAll`.
+    pub fn readable_all(mut self, readable: bool) -> Self {
+        self.readable_all = readable;
+        self
+    }
+
+    /// Whether everybody may write the socket file, which is what connecting takes. Off by default: the process's file
+    /// mode mask decides. Node's `writableAll`.
+    pub fn writable_all(mut self, writable: bool) -> Self {
+        self.writable_all = writable;
+        self
+    }
+
+    /// Whether an IPv6 address is not to take IPv4 connections too. Off by default, so that `::` takes both. Node's
+    /// `ipv6Only`.
+    pub fn ipv6_only(mut self, only: bool) -> Self {
+        self.ipv6_only = only;
+        self
+    }
+
+    /// A token whose cancellation [closes](crate::ServerHandle::close) the server, also if it was cancelled before.
+    /// None by default. It costs a task while the server listens. Node's `signal`.
+    pub fn signal(mut self, signal: CancellationToken) -> Self {
+        self.signal = Some(signal);
+        self
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
