@@ -13,6 +13,7 @@ use process::{Process, becomes, open_files, say, tasks};
 use sockeye::{Server, ServerEvent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::sync::Mutex;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -206,6 +207,9 @@ mod crowd {
     }
 
     async fn come_and_go(mut server: Process, targets: Vec<Target>, wanted: usize) {
+        // The tests share the limit of this process.
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let _turn = TURN.lock().await;
         let allowed = process::raise_file_limit().saturating_sub(OTHER_FILES);
         let count = wanted.min(allowed.try_into().unwrap());
         if count < wanted {
