@@ -1,0 +1,98 @@
+//! Servers and sockets that outlive their runtime.
+
+mod common;
+
+use std::net::Ipv4Addr;
+
+use common::{bounded, rest};
+use sockeye::{Server, Socket};
+use tokio::io::AsyncReadExt;
+use tokio::runtime::{Builder, Runtime};
+
+fn runtimes() -> [Runtime; 2] {
+    [Builder::new_current_thread(), Builder::new_multi_thread()]
+        .map(|mut builder| builder.enable_all().build().unwrap())
+}
+
+fn greeting() -> Server {
+    Server::new().on_connection(|socket| async move {
+        socket.end_with("hello");
+        Ok(())
+    })
+}
+
+async fn assert_greets(server: &Server) {
+    let mut client = sockeye::connect(server.address().unwrap()).await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hello");
+}
+
+#[test]
+fn a_server_that_outlives_its_runtime_can_listen_in_another() {
+    for runtime in runtimes() {
+        let server = greeting();
+        runtime.block_on(bounded(async {
+            server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            assert_greets(&server).await;
+        }));
+        drop(runtime);
+        drop(server.close());
+        for runtime in runtimes() {
+            runtime.block_on(bounded(async {
+                server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                assert_greets(&server).await;
+                server.close().await.unwrap();
+            }));
+        }
+    }
+}
+
+#[test]
+fn a_server_in_a_task_ends_with_the_runtime() {
+    for runtime in runtimes() {
+        let handle = runtime.block_on(async {
+            let server = greeting();
+            server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            assert_greets(&server).await;
+            let handle = server.handle();
+            tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                drop(server);
+            });
+            tokio::task::yield_now().await;
+            handle
+        });
+        drop(runtime);
+        assert!(!handle.listening());
+    }
+}
+
+#[test]
+fn a_socket_that_outlives_its_runtime_can_be_dropped() {
+    for runtime in runtimes() {
+        let (socket, peer) = runtime.block_on(async {
+            let mut server = Server::new();
+            server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let client = sockeye::connect(server.address().unwrap()).await.unwrap();
+            (client, server.accept().await.unwrap())
+        });
+        socket.write(common::pattern(16 * 1024 * 1024));
+        assert!(socket.writable_length() > 0);
+        drop(runtime);
+        peer.end();
+        drop((socket, peer));
+    }
+}
+
+#[test]
+fn a_socket_that_was_connecting_when_its_runtime_ended_can_be_destroyed() {
+    for runtime in runtimes() {
+        let mut socket: Socket = runtime.block_on(async { sockeye::connect((Ipv4Addr::new(192, 0, 2, 1), 9)) });
+        drop(runtime);
+        socket.destroy();
+        let [runtime, _] = runtimes();
+        let events = runtime.block_on(rest(&mut socket));
+        assert_eq!(events.last().unwrap(), "close false");
+    }
+}
