@@ -86,13 +86,10 @@ fn a_socket_that_outlives_its_runtime_can_be_dropped() {
 }
 
 #[test]
-fn a_socket_that_was_connecting_when_its_runtime_ended_can_be_destroyed() {
-    for runtime in runtimes() {
-        let mut socket: Socket = runtime.block_on(async { sockeye::connect((Ipv4Addr::new(192, 0, 2, 1), 9)) });
-        drop(runtime);
-        socket.destroy();
-        let [runtime, _] = runtimes();
-        let events = runtime.block_on(rest(&mut socket));
-        assert_eq!(events.last().unwrap(), "close false");
-    }
+fn a_socket_whose_runtime_ended_before_it_was_connected_can_be_destroyed() {
+    let [ended, runtime] = runtimes();
+    let mut socket: Socket = ended.block_on(async { sockeye::connect((Ipv4Addr::LOCALHOST, 9)) });
+    drop(ended);
+    socket.destroy();
+    assert_eq!(runtime.block_on(rest(&mut socket)), ["close false"]);
 }
