@@ -5,6 +5,7 @@ mod common;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use common::{bounded, describe, next, rest, settle, socket_path};
@@ -13,6 +14,7 @@ use sockeye::{
     Address, ConnectOptions, Endpoint, Error, Event, Family, IntoEndpoint, Listeners, ReadyState, Server, Socket,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 
 /// Longer than a label of a host name may be, so nobody is asked about it.
@@ -32,16 +34,20 @@ async fn unix_server() -> (Server, String) {
     (server, path)
 }
 
-/// An address that nobody listens on.
+/// An address that refuses connections: it is taken, so that nobody else gets it, and nobody listens.
 fn refusing() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+    static BOUND: LazyLock<TcpSocket> = LazyLock::new(|| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        socket
+    });
+    BOUND.local_addr().unwrap()
 }
 
 /// An address that does not answer, for as long as the rest is kept: there is a listener, but its queue is full.
 #[cfg(target_os = "linux")]
 async fn unanswering() -> (SocketAddr, impl Sized) {
-    let listener = tokio::net::TcpSocket::new_v4().unwrap();
+    let listener = TcpSocket::new_v4().unwrap();
     listener.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let listener = listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap();

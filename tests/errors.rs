@@ -3,11 +3,13 @@
 mod common;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use common::{Transport, bounded, next, on_every_transport, pattern, rest, socket_path};
 use sockeye::{Address, Endpoint, Error, IntoEndpoint, Server, Socket};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
 
 /// Longer than a label of a host name may be, so nobody is asked about it.
 const UNKNOWN_HOST: &str = "seventy-letters-are-seven-more-than-a-label-of-a-host-name-can-ever-be";
@@ -209,11 +211,6 @@ mod listening {
             for (address, shown) in [("192.0.2.1:8124", "192.0.2.1:8124"), ("192.0.2.1:0", "192.0.2.1")] {
                 let message = format!("listen EADDRNOTAVAIL: address not available {shown}");
                 assert_fails(ip(address).into(), Facts::at("listen", message, &ip(address))).await;
-                assert_fails(
-                    address.parse().unwrap(),
-                    Facts::at("listen", format!("listen EADDRNOTAVAIL: address not available {shown}"), &ip(address)),
-                )
-                .await;
             }
         })
         .await;
@@ -276,9 +273,10 @@ mod connecting {
     #[tokio::test]
     async fn to_where_nobody_listens() {
         bounded(async {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = Address::Ip(listener.local_addr().unwrap());
-            drop(listener);
+            // Taken, so that nobody else gets it, and nobody listens.
+            let bound = TcpSocket::new_v4().unwrap();
+            bound.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let address = Address::Ip(bound.local_addr().unwrap());
             let message = format!("connect ECONNREFUSED {address}");
             assert_fails(address.clone().into(), Facts::at("connect", message, &address)).await;
 

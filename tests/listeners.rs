@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Transport, bounded, describe, next, on_every_transport, rest, settle};
 use sockeye::{ConnectOptions, Error, Event, Listeners, Server, Socket};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
 
 /// What was called, in order, and with what.
 #[derive(Clone, Default)]
@@ -280,9 +282,10 @@ mod of_a_client {
     #[tokio::test]
     async fn hear_of_a_refusal() {
         bounded(async {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            drop(listener);
+            // Taken, so that nobody else gets it, and nobody listens.
+            let bound = TcpSocket::new_v4().unwrap();
+            bound.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let address = bound.local_addr().unwrap();
             let calls = Calls::default();
             calls.listeners().run(sockeye::connect(address)).await;
             assert_eq!(
