@@ -96,17 +96,18 @@ mod tests {
 
     #[test]
     fn everything_that_is_bytes() {
+        let (string, vector, bytes) = (String::from("abcdef"), b"abcdef".to_vec(), Bytes::from_static(b"abcdef"));
         check("abcdef");
-        check(String::from("abcdef"));
-        check(&String::from("abcdef"));
+        check(&string);
+        check(string);
         check(b"abcdef");
         check(*b"abcdef");
         check(&b"abcdef"[..]);
-        check(b"abcdef".to_vec());
-        check(&b"abcdef".to_vec());
-        check(b"abcdef".to_vec().into_boxed_slice());
-        check(Bytes::from_static(b"abcdef"));
-        check(&Bytes::from_static(b"abcdef"));
+        check(&vector);
+        check(vector.clone().into_boxed_slice());
+        check(vector);
+        check(&bytes);
+        check(bytes);
         check(BytesMut::from("abcdef"));
         check(Cow::from("abcdef"));
         check(Cow::from(&b"abcdef"[..]));

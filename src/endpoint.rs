@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 /// assert_eq!("localhost:8124".parse::<Endpoint>()?, Endpoint::Host { host: "localhost".into(), port: 8124 });
 /// assert_eq!("/tmp/echo.sock".parse::<Endpoint>()?, Endpoint::Path("/tmp/echo.sock".into()));
 /// assert_eq!("echo.sock".parse::<Endpoint>().unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
-/// # sockeye::Result::Ok(())
+/// # Ok::<(), sockeye::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {

@@ -46,11 +46,6 @@ impl WriteQueue {
         self.length
     }
 
-    /// What has not reached the kernel, to the byte.
-    pub(crate) fn buffered(&self) -> usize {
-        self.length - self.request + self.remaining
-    }
-
     /// What of the request in progress has not reached the kernel.
     pub(crate) fn in_progress(&self) -> usize {
         self.remaining
@@ -214,6 +209,13 @@ impl WriteQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl WriteQueue {
+        /// What has not reached the kernel, to the byte.
+        fn buffered(&self) -> usize {
+            self.length - self.request + self.remaining
+        }
+    }
 
     fn queued(queue: &WriteQueue) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];

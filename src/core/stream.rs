@@ -1,5 +1,7 @@
 //! One socket's life.
 
+mod view;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
@@ -11,7 +13,6 @@ use super::queue::{MAX_SLICES, WriteQueue};
 use crate::address::Address;
 use crate::error::Error;
 use crate::event::{Event, Lookup};
-use crate::ready_state::ReadyState;
 
 /// The state machine of a socket: what may be written, what is to be done next, which events are due, in which order.
 ///
@@ -307,7 +308,10 @@ impl Stream {
     }
 
     pub(crate) fn cork(&mut self) {
-        self.queue.cork();
+        // Once ended, nothing is to be held back any more.
+        if self.write == WriteSide::Writable {
+            self.queue.cork();
+        }
     }
 
     pub(crate) fn uncork(&mut self) {
@@ -438,6 +442,9 @@ impl Stream {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if !self.has_event() {
+            return None;
+        }
         if let Some(event) = self.connect_events.pop_front() {
             return Some(event);
         }
@@ -466,109 +473,15 @@ impl Stream {
 
     /// Whether [`poll_event`](Self::poll_event) would give something.
     pub(crate) fn has_event(&self) -> bool {
-        !self.connect_events.is_empty()
-            || self.phase == Phase::Destroyed
-            || (self.phase == Phase::Open
-                && (self.is_over()
-                    || self.write == WriteSide::Ended
-                    || self.read == ReadSide::Ended
-                    || (self.write == WriteSide::Writable && self.queue.is_drained())))
-            || self.timed_out
-    }
-
-    /// No event will come any more: Close was delivered.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
-    }
-
-    pub(crate) fn is_destroyed(&self) -> bool {
-        matches!(self.phase, Phase::Destroyed | Phase::Closed)
-    }
-
-    pub(crate) fn is_connecting(&self) -> bool {
-        self.phase == Phase::Connecting
-    }
-
-    /// Whether connecting is still going on or has not been told to its end.
-    pub(crate) fn is_settling(&self) -> bool {
-        self.phase == Phase::Connecting || !self.connect_events.is_empty()
-    }
-
-    /// The connection is over as far as the operating system knows.
-    pub(crate) fn is_released(&self) -> bool {
-        !self.held && !matches!(self.phase, Phase::Unconnected | Phase::Connecting)
-    }
-
-    pub(crate) fn is_pending(&self) -> bool {
-        !self.held
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    pub(crate) fn has_read_end(&self) -> bool {
-        self.read != ReadSide::Flowing
-    }
-
-    /// Whether the FIN is sent.
-    pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.write, WriteSide::Ended | WriteSide::Delivered)
-    }
-
-    pub(crate) fn ready_state(&self) -> ReadyState {
-        let alive = !self.is_destroyed();
-        let readable = alive && !self.is_end_told();
-        let writable = alive && self.write == WriteSide::Writable;
-        match (self.phase, readable, writable) {
-            (Phase::Connecting, ..) => ReadyState::Opening,
-            (_, true, true) => ReadyState::Open,
-            (_, true, false) => ReadyState::ReadOnly,
-            (_, false, true) => ReadyState::WriteOnly,
-            (_, false, false) => ReadyState::Closed,
-        }
-    }
-
-    /// Why writes fail: the error that destroyed the socket, or that it is destroyed.
-    pub(crate) fn failure(&self) -> Error {
-        self.failure_of("write")
-    }
-
-    pub(crate) fn failure_of(&self, method: &str) -> Error {
-        match &self.error {
-            Some(error) => error.clone(),
-            None if self.closed_before_connection => Error::closed_before_connection(),
-            None => Error::destroyed(method),
-        }
-    }
-
-    pub(crate) fn has_failed(&self) -> bool {
-        self.is_destroyed() || self.write == WriteSide::Failed
-    }
-
-    /// How many of the accepted bytes have reached the kernel.
-    pub(crate) fn bytes_flushed(&self) -> u64 {
-        self.bytes_flushed
-    }
-
-    pub(crate) fn bytes_read(&self) -> u64 {
-        self.bytes_read
-    }
-
-    pub(crate) fn bytes_accepted(&self) -> u64 {
-        self.bytes_accepted
-    }
-
-    pub(crate) fn writable_length(&self) -> usize {
-        self.queue.length()
-    }
-
-    pub(crate) fn high_water_mark(&self) -> usize {
-        self.queue.high_water_mark()
-    }
-
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.idle.timeout()
+        let of_this_phase = match (self.phase, self.read, self.write) {
+            // Almost always.
+            (Phase::Open, ReadSide::Flowing, WriteSide::Writable) => self.queue.is_drained(),
+            (Phase::Open, ReadSide::Ended, _) | (Phase::Open, _, WriteSide::Ended) | (Phase::Destroyed, ..) => true,
+            (Phase::Open, _, WriteSide::Writable) => self.queue.is_drained(),
+            (Phase::Open, ..) => self.is_over(),
+            (Phase::Unconnected | Phase::Connecting | Phase::Closed, ..) => false,
+        };
+        of_this_phase || self.timed_out || !self.connect_events.is_empty()
     }
 
     /// Both sides are done and told, or the write side failed and there is nothing left to read.

@@ -273,12 +273,35 @@ impl Error {
         Self::with_kind("ERR_INVALID_ARG_VALUE", message, io::ErrorKind::InvalidInput)
     }
 
+    pub(crate) fn unknown_encoding(name: &str) -> Self {
+        Self::with_kind("ERR_UNKNOWN_ENCODING", format!("Unknown encoding: {name}"), io::ErrorKind::InvalidInput)
+    }
+
     pub(crate) fn no_runtime() -> Self {
         Self::with_kind(
             "ERR_NO_RUNTIME",
             "There is no tokio runtime here: call this from within one",
             io::ErrorKind::Unsupported,
         )
+    }
+}
+
+/// The errors of [`BlockList`](crate::BlockList) and [`SocketAddress`](crate::SocketAddress).
+impl Error {
+    pub(crate) fn invalid_address() -> Self {
+        Self::with_kind("ERR_INVALID_ADDRESS", "Invalid socket address", io::ErrorKind::InvalidInput)
+    }
+
+    pub(crate) fn invalid_value(name: &str, reason: &str, received: impl fmt::Display) -> Self {
+        let what = if name.contains('.') { "property" } else { "argument" };
+        let message = format!("The {what} '{name}' {reason}. Received '{received}'");
+        Self::with_kind("ERR_INVALID_ARG_VALUE", message, io::ErrorKind::InvalidInput)
+    }
+
+    pub(crate) fn out_of_range(name: &str, maximum: u32, received: impl fmt::Display) -> Self {
+        let message =
+            format!("The value of \"{name}\" is out of range. It must be >= 0 && <= {maximum}. Received {received}");
+        Self::with_kind("ERR_OUT_OF_RANGE", message, io::ErrorKind::InvalidInput)
     }
 }
 

@@ -117,7 +117,8 @@ impl Shared {
     }
 
     pub(crate) fn lock(self: &Arc<Self>) -> Locked<'_> {
-        Locked { shared: self, state: Some(self.state.lock().unwrap_or_else(PoisonError::into_inner)) }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { shared: self, state, consequences: None }
     }
 
     /// Starts background work for this socket; false where there is no runtime for it.
@@ -130,32 +131,15 @@ impl Shared {
 /// The state, locked. Letting go of it does what the changes call for.
 pub(crate) struct Locked<'a> {
     shared: &'a Arc<Shared>,
-    /// `Some` until it is dropped.
-    state: Option<MutexGuard<'a, State>>,
+    // Fields are dropped in this order: first the lock is released, then the consequences follow.
+    state: MutexGuard<'a, State>,
+    consequences: Option<Consequences>,
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let Some(mut state) = self.state.take() else { return };
-        let wake_consumer = std::mem::take(&mut state.wake_consumer) || state.core.has_event();
-        let wake_flusher = std::mem::take(&mut state.wake_flusher) || state.core.is_destroyed();
-        let consumer = if wake_consumer { state.consumer.take() } else { None };
-        let flusher = if wake_flusher { state.flusher.take() } else { None };
-        let waiters = state.take_waiters();
-        state.was_flushed = false;
-        let spawn_flusher = std::mem::take(&mut state.spawn_flusher);
-        let released = state.core.is_released().then(|| state.release());
-        drop(state);
-
-        drop(released);
-        for waker in consumer.into_iter().chain(flusher).chain(waiters) {
-            waker.wake();
-        }
-        if spawn_flusher && self.shared.spawn(Flush::new(self.shared.clone())).is_none() {
-            let mut state = self.shared.lock();
-            state.is_flushing = false;
-            state.core.destroy(Some(Error::no_runtime()));
-            state.drive();
+        if self.state.has_consequences() {
+            self.consequences = Some(self.state.take_consequences(self.shared));
         }
     }
 }
@@ -163,30 +147,44 @@ impl Drop for Locked<'_> {
 impl Deref for Locked<'_> {
     type Target = State;
 
-    #[allow(clippy::expect_used)]
     fn deref(&self) -> &State {
-        self.state.as_deref().expect("taken only by drop")
+        &self.state
     }
 }
 
 impl DerefMut for Locked<'_> {
-    #[allow(clippy::expect_used)]
     fn deref_mut(&mut self) -> &mut State {
-        self.state.as_deref_mut().expect("taken only by drop")
+        &mut self.state
     }
 }
 
-/// Keeps what is to be dropped once the lock is released.
-struct Released {
-    _transport: Option<Transport>,
-    _connection: Option<Connection>,
-    unconnected: Option<Box<Unconnected>>,
+/// What has to wait for the release of the lock; it happens when this is dropped.
+struct Consequences {
+    transport: Option<Transport>,
+    connection: Option<Connection>,
+    abort: Option<AbortHandle>,
+    consumer: Option<Waker>,
+    flusher: Option<Waker>,
+    waiters: Vec<Waker>,
+    flush: Option<Arc<Shared>>,
 }
 
-impl Drop for Released {
+impl Drop for Consequences {
     fn drop(&mut self) {
-        if let Some(task) = self.unconnected.take().and_then(|unconnected| unconnected.task) {
+        drop(self.transport.take());
+        drop(self.connection.take());
+        if let Some(task) = self.abort.take() {
             task.abort();
+        }
+        for waker in self.consumer.take().into_iter().chain(self.flusher.take()).chain(self.waiters.drain(..)) {
+            waker.wake();
+        }
+        let Some(shared) = self.flush.take() else { return };
+        if shared.spawn(Flush::new(shared.clone())).is_none() {
+            let mut state = shared.lock();
+            state.is_flushing = false;
+            state.core.destroy(Some(Error::no_runtime()));
+            state.drive();
         }
     }
 }
@@ -347,6 +345,41 @@ impl State {
         self.spawn_flusher = true;
     }
 
+    /// Whether [`take_consequences`](Self::take_consequences) may find anything. Runs at the end of every operation, so
+    /// it is cheap for a connection that goes about its business.
+    fn has_consequences(&self) -> bool {
+        self.spawn_flusher
+            || (self.consumer.waiting && (self.wake_consumer || self.core.has_event()))
+            || (self.flusher.waiting && (self.wake_flusher || self.core.is_destroyed()))
+            || !self.waiters.is_empty()
+            || (self.core.is_released() && self.holds_something())
+    }
+
+    fn take_consequences(&mut self, shared: &Arc<Shared>) -> Consequences {
+        let wake_consumer = std::mem::take(&mut self.wake_consumer) || self.core.has_event();
+        let wake_flusher = std::mem::take(&mut self.wake_flusher) || self.core.is_destroyed();
+        let mut consequences = Consequences {
+            transport: None,
+            connection: None,
+            abort: None,
+            consumer: if wake_consumer { self.consumer.take() } else { None },
+            flusher: if wake_flusher { self.flusher.take() } else { None },
+            waiters: self.take_waiters(),
+            flush: std::mem::take(&mut self.spawn_flusher).then(|| shared.clone()),
+        };
+        self.was_flushed = false;
+        if self.core.is_released() {
+            consequences.transport = self.transport.take();
+            consequences.connection = self.connection.take();
+            consequences.abort = self.unconnected.take().and_then(|unconnected| unconnected.task);
+        }
+        consequences
+    }
+
+    fn holds_something(&self) -> bool {
+        self.transport.is_some() || self.connection.is_some() || self.unconnected.is_some()
+    }
+
     fn take_waiters(&mut self) -> Vec<Waker> {
         if self.waiters.is_empty() {
             return Vec::new();
@@ -355,14 +388,6 @@ impl State {
         let (over, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| self.is_over(waiter.wait));
         self.waiters = waiting;
         over.into_iter().map(|waiter| waiter.waker).collect()
-    }
-
-    fn release(&mut self) -> Released {
-        Released {
-            _transport: self.transport.take(),
-            _connection: self.connection.take(),
-            unconnected: self.unconnected.take(),
-        }
     }
 }
 

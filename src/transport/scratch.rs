@@ -14,17 +14,17 @@ const MIN_ROOM: usize = 32 * 1024;
 const SPLIT_FROM: usize = 8 * 1024;
 
 thread_local! {
-    static SCRATCH: Cell<BytesMut> = Cell::new(BytesMut::new());
+    static SCRATCH: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
 /// Lends this thread's buffer, empty and with room to read into. What `use_buffer` leaves in it is lost.
 pub(crate) fn with<R>(use_buffer: impl FnOnce(&mut BytesMut) -> R) -> R {
     // Taken out instead of borrowed: a waker that runs inside may read another socket on this thread.
-    let mut buffer = SCRATCH.take();
+    let mut buffer = SCRATCH.take().unwrap_or_default();
     make_room(&mut buffer);
     let result = use_buffer(&mut buffer);
     buffer.clear();
-    SCRATCH.set(buffer);
+    SCRATCH.set(Some(buffer));
     result
 }
 

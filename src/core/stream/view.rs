@@ -1,0 +1,104 @@
+//! What can be asked of a stream without changing it.
+
+use std::time::Duration;
+
+use super::{Phase, ReadSide, Stream, WriteSide};
+use crate::error::Error;
+use crate::ready_state::ReadyState;
+
+impl Stream {
+    /// No event will come any more: Close was delivered.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    pub(crate) fn is_destroyed(&self) -> bool {
+        matches!(self.phase, Phase::Destroyed | Phase::Closed)
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.phase == Phase::Connecting
+    }
+
+    /// Whether connecting is still going on or has not been told to its end.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.phase == Phase::Connecting || !self.connect_events.is_empty()
+    }
+
+    /// The connection is over as far as the operating system knows.
+    pub(crate) fn is_released(&self) -> bool {
+        !self.held && !matches!(self.phase, Phase::Unconnected | Phase::Connecting)
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.held
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn has_read_end(&self) -> bool {
+        self.read != ReadSide::Flowing
+    }
+
+    /// Whether the FIN is sent.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.write, WriteSide::Ended | WriteSide::Delivered)
+    }
+
+    pub(crate) fn ready_state(&self) -> ReadyState {
+        let alive = !self.is_destroyed();
+        let readable = alive && !self.is_end_told();
+        let writable = alive && self.write == WriteSide::Writable;
+        match (self.phase, readable, writable) {
+            (Phase::Connecting, ..) => ReadyState::Opening,
+            (_, true, true) => ReadyState::Open,
+            (_, true, false) => ReadyState::ReadOnly,
+            (_, false, true) => ReadyState::WriteOnly,
+            (_, false, false) => ReadyState::Closed,
+        }
+    }
+
+    /// Why writes fail: the error that destroyed the socket, or that it is destroyed.
+    pub(crate) fn failure(&self) -> Error {
+        self.failure_of("write")
+    }
+
+    pub(crate) fn failure_of(&self, method: &str) -> Error {
+        match &self.error {
+            Some(error) => error.clone(),
+            None if self.closed_before_connection => Error::closed_before_connection(),
+            None => Error::destroyed(method),
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.is_destroyed() || self.write == WriteSide::Failed
+    }
+
+    /// How many of the accepted bytes have reached the kernel.
+    pub(crate) fn bytes_flushed(&self) -> u64 {
+        self.bytes_flushed
+    }
+
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    pub(crate) fn bytes_accepted(&self) -> u64 {
+        self.bytes_accepted
+    }
+
+    pub(crate) fn writable_length(&self) -> usize {
+        self.queue.length()
+    }
+
+    pub(crate) fn high_water_mark(&self) -> usize {
+        self.queue.high_water_mark()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.idle.timeout()
+    }
+}
