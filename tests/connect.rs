@@ -2,13 +2,14 @@
 
 mod common;
 
-use std::future::Future;
+use std::future::IntoFuture;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use common::{bounded, describe, next, rest, settle, socket_path};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use sockeye::{
     Address, ConnectOptions, Endpoint, Error, Event, Family, IntoEndpoint, Listeners, ReadyState, Server, Socket,
@@ -266,6 +267,40 @@ mod order {
             assert!(!client.connecting());
             client.end();
             assert_eq!(text_of(server.accept().await.unwrap()).await, "abc");
+        })
+        .await;
+    }
+}
+
+mod waiting {
+    use super::*;
+
+    #[tokio::test]
+    async fn that_is_given_up_loses_no_event() {
+        bounded(async {
+            let (_server, address) = tcp_server().await;
+            let mut client = sockeye::connect(address);
+            let mut events = Vec::new();
+            while events.last().is_none_or(|event| event != "ready") {
+                match client.next().now_or_never() {
+                    Some(event) => events.push(describe(&event.unwrap())),
+                    None => tokio::task::yield_now().await,
+                }
+            }
+            assert_eq!(events, [&format!("connectionAttempt {address}"), "connect", "ready"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn for_a_connection_that_is_given_up_gives_the_connection_up() {
+        bounded(async {
+            let (_server, address) = tcp_server().await;
+            let client = sockeye::connect(address);
+            let handle = client.handle();
+            assert!(client.into_future().now_or_never().is_none());
+            assert!(handle.destroyed());
+            handle.closed().await;
         })
         .await;
     }
@@ -957,11 +992,7 @@ mod programs {
     fn without_a_runtime_get_an_error_and_no_panic() {
         let mut client = sockeye::connect(refusing());
         assert!(client.destroyed());
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut events = Vec::new();
-        while let std::task::Poll::Ready(Some(event)) = std::pin::pin!(client.next()).as_mut().poll(&mut context) {
-            events.push(describe(&event));
-        }
+        let events = rest(&mut client).now_or_never().unwrap();
         assert_eq!(events, ["error There is no tokio runtime here: call this from within one", "close true"]);
 
         let error = Socket::new().connect(refusing()).unwrap_err();

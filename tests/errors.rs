@@ -306,6 +306,22 @@ mod connecting {
         .await;
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn to_a_path_whose_listener_has_a_full_queue() {
+        bounded(async {
+            let full = socket_path();
+            let listener = tokio::net::UnixSocket::new_stream().unwrap();
+            listener.bind(&full).unwrap();
+            let listener = listener.listen(0).unwrap();
+            let _first = sockeye::connect(&full).await.unwrap();
+            let message = format!("connect EAGAIN {full}");
+            assert_fails(path(&full).into(), Facts::at("connect", message, &path(&full))).await;
+            drop(listener);
+        })
+        .await;
+    }
+
     #[tokio::test]
     async fn to_an_unknown_host() {
         bounded(async {

@@ -93,3 +93,22 @@ fn a_socket_whose_runtime_ended_before_it_was_connected_can_be_destroyed() {
     socket.destroy();
     assert_eq!(runtime.block_on(rest(&mut socket)), ["close false"]);
 }
+
+#[test]
+fn a_socket_that_outlives_its_runtime_fails_in_another() {
+    for ended in runtimes() {
+        let (mut socket, _peer) = ended.block_on(async {
+            let mut server = Server::new();
+            server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let client = sockeye::connect(server.address().unwrap()).await.unwrap();
+            (client, server.accept().await.unwrap())
+        });
+        let written = socket.write_with(common::pattern(16 * 1024 * 1024));
+        drop(ended);
+        let [runtime, _] = runtimes();
+        runtime.block_on(bounded(async {
+            assert_eq!(rest(&mut socket).await.last().unwrap(), "close true");
+            written.await.unwrap_err();
+        }));
+    }
+}

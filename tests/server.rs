@@ -14,11 +14,11 @@ use futures_util::{FutureExt, StreamExt};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 #[cfg(target_os = "linux")]
 use sockeye::Event;
-use sockeye::{Address, Dropped, Family, Server, ServerEvent, ServerHandle, ServerOptions, Socket};
+use sockeye::{Address, Dropped, Family, IntoEndpoint, Server, ServerEvent, ServerHandle, ServerOptions, Socket};
 use tokio::io::AsyncReadExt;
 #[cfg(target_os = "linux")]
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, mpsc};
 
 /// One endpoint of each kind to listen on.
 fn endpoints() -> [String; 2] {
@@ -168,6 +168,25 @@ mod listening {
     }
 
     #[tokio::test]
+    async fn on_an_ipv6_address_takes_that_address() {
+        bounded(async {
+            if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+                return;
+            }
+            for endpoint in [("::1", 0).into_endpoint(), "[::1]:0".into_endpoint()] {
+                let mut server = Server::new();
+                server.listen(endpoint.unwrap()).await.unwrap();
+                let address = server.address().unwrap();
+                assert_eq!(address.to_string(), format!("[::1]:{}", address.port().unwrap()));
+                let (client, socket) = connection(&mut server).await;
+                assert_eq!((client.remote_family(), socket.local_family()), (Some(Family::Ipv6), Some(Family::Ipv6)));
+                assert_eq!((client.peer_addr(), client.address()), (socket.address(), socket.peer_addr()));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn is_an_event_when_the_future_is_not_awaited() {
         bounded(async {
             for endpoint in endpoints() {
@@ -189,6 +208,41 @@ mod listening {
             for endpoint in endpoints() {
                 let mut server = listening_on(&endpoint).await.0;
                 assert!(has_no_event(&mut server).await);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn wakes_who_has_been_waiting_for_events() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let mut server = Server::new();
+                let handle = server.handle();
+                let waiting = tokio::spawn(async move {
+                    let first = event(&mut server).await;
+                    (first, event(&mut server).await)
+                });
+                settle().await;
+                drop(handle.listen(&endpoint));
+                let _client = connect(&handle.address().unwrap()).await;
+                assert_eq!(waiting.await.unwrap(), ("listening".into(), "connection".into()));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn wakes_who_has_been_waiting_for_a_connection() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let mut server = Server::new();
+                let handle = server.handle();
+                let waiting = tokio::spawn(async move { server.accept().await.is_some() });
+                settle().await;
+                handle.listen(&endpoint).await.unwrap();
+                let _client = connect(&handle.address().unwrap()).await;
+                assert!(waiting.await.unwrap());
             }
         })
         .await;
@@ -361,6 +415,39 @@ mod taking_connections {
                     assert_eq!(text_of(socket).await, "abc");
                 }
                 assert_eq!(server.connections(), 0);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn loses_none_when_nobody_waits_any_longer() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let (mut server, address) = listening_on(&endpoint).await;
+                for _ in 0..3 {
+                    assert!(server.accept().now_or_never().is_none());
+                    let client = connect(&address).await;
+                    client.end_with("abc");
+                    assert_eq!(text_of(server.accept().await.unwrap()).await, "abc");
+                }
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn by_a_listener_that_comes_late_takes_those_that_wait() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let (server, address) = listening_on(&endpoint).await;
+                let client = connect(&address).await;
+                let server = server.on_connection(|socket| async move {
+                    socket.end_with("finally");
+                    Ok(())
+                });
+                assert_eq!(text_of(client).await, "finally");
+                server.close().await.unwrap();
             }
         })
         .await;
@@ -573,6 +660,41 @@ mod closing {
                 closed.await.unwrap();
                 assert_eq!(events(&mut server).await, ["close"]);
             }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn waits_for_what_a_dropped_connection_still_sends() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let mut server = listening_on(&endpoint).await.0;
+                let (mut client, socket) = connection(&mut server).await;
+                let sent = common::pattern(8 * 1024 * 1024);
+                socket.write(&sent);
+                drop(socket);
+                let mut closed = Box::pin(server.close());
+                settle().await;
+                assert!((&mut closed).now_or_never().is_none());
+                assert_eq!(server.connections(), 1);
+                let mut received = Vec::new();
+                client.read_to_end(&mut received).await.unwrap();
+                assert!(received == sent);
+                closed.await.unwrap();
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn can_be_waited_for_before_listening() {
+        bounded(async {
+            let server = Server::new();
+            let mut closed = Box::pin(server.closed());
+            server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            assert!((&mut closed).now_or_never().is_none());
+            server.close().await.unwrap();
+            closed.await.unwrap();
         })
         .await;
     }
@@ -966,19 +1088,36 @@ mod without_descriptors {
 
     #[tokio::test]
     async fn a_server_reports_it_once_and_goes_on_when_there_are_some_again() {
+        const NAME: &str = "without_descriptors::a_server_reports_it_once_and_goes_on_when_there_are_some_again";
         match std::env::var(REPORT_TO) {
-            Ok(path) => serve(&path).await,
-            Err(_) => bounded(exhaust()).await,
+            Ok(path) => serve(&path, Server::new(), mpsc::unbounded_channel().1).await,
+            Err(_) => bounded(exhaust(NAME)).await,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_with_a_listener_does_so_too() {
+        const NAME: &str = "without_descriptors::a_server_with_a_listener_does_so_too";
+        match std::env::var(REPORT_TO) {
+            Ok(path) => {
+                let (sender, connections) = mpsc::unbounded_channel();
+                let server = Server::new().on_connection(move |socket| {
+                    sender.send(socket).unwrap();
+                    async { Ok(()) }
+                });
+                serve(&path, server, connections).await;
+            }
+            Err(_) => bounded(exhaust(NAME)).await,
         }
     }
 
     /// Holds every connection until it is told to free them, and reports each event.
-    async fn serve(report_to: &str) {
+    async fn serve(report_to: &str, mut server: Server, mut connections: mpsc::UnboundedReceiver<Socket>) {
         let mut control = sockeye::connect(report_to).await.unwrap();
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard).unwrap();
-        let (mut server, address) = listening_on("127.0.0.1:0").await;
-        control.write(format!("{address}\n"));
+        server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        control.write(format!("{}\n", server.address().unwrap()));
         let mut held = Vec::new();
         loop {
             tokio::select! {
@@ -988,6 +1127,10 @@ mod without_descriptors {
                         held.push(socket);
                     }
                 }
+                Some(socket) = connections.recv() => {
+                    control.write("connection\n");
+                    held.push(socket);
+                }
                 command = control.next() => match command {
                     Some(Event::Data(_)) => held.clear(),
                     _ => return,
@@ -996,10 +1139,10 @@ mod without_descriptors {
         }
     }
 
-    async fn exhaust() {
+    async fn exhaust(test: &str) {
         let (mut control_server, control_address) = listening_on(&socket_path()).await;
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "without_descriptors::a_server_reports_it_once_and_goes_on_when_there_are_some_again"])
+            .args(["--exact", test])
             .env(REPORT_TO, control_address.path().unwrap())
             .stdout(std::process::Stdio::null())
             .kill_on_drop(true)
