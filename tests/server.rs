@@ -297,6 +297,27 @@ mod listening {
     }
 
     #[tokio::test]
+    async fn that_fails_is_told_although_the_next_one_has_begun() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let (_other, taken) = listening_on(&endpoint).await;
+                let mut server = Server::new();
+                drop(server.listen(taken.clone()));
+                drop(server.listen("127.0.0.1:0"));
+                let message = format!("error listen EADDRINUSE: address already in use {taken}");
+                assert_eq!(event(&mut server).await, message);
+                assert_eq!(event(&mut server).await, "listening");
+
+                let server = Server::new();
+                let (first, second) = tokio::join!(server.listen(taken), server.listen("127.0.0.1:0"));
+                assert_eq!(first.unwrap_err().code(), "EADDRINUSE");
+                second.unwrap();
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn twice_is_an_error_and_the_first_goes_on() {
         bounded(async {
             for endpoint in endpoints() {
