@@ -368,6 +368,21 @@ mod listening {
     }
 
     #[tokio::test]
+    async fn again_is_told_after_the_close() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let (mut server, _) = listening_on(&endpoint).await;
+                drop(server.close());
+                drop(server.listen(&endpoint));
+                assert_eq!(event(&mut server).await, "close");
+                assert_eq!(event(&mut server).await, "listening");
+                assert!(has_no_event(&mut server).await);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn again_and_again_always_finds_somebody_who_accepts() {
         bounded(async {
             for endpoint in endpoints() {
