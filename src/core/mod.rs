@@ -2,6 +2,7 @@
 //! and what is to be done is asked for.
 
 pub(crate) mod accept;
+pub(crate) mod eyeballs;
 pub(crate) mod idle;
 pub(crate) mod queue;
 pub(crate) mod stream;
