@@ -318,6 +318,21 @@ mod listening {
     }
 
     #[tokio::test]
+    async fn that_fails_is_told_although_the_server_is_closed_after_it() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let (_other, taken) = listening_on(&endpoint).await;
+                let mut server = Server::new();
+                drop(server.listen(taken.clone()));
+                assert_eq!(server.close().await.unwrap_err().code(), "ERR_SERVER_NOT_RUNNING");
+                let message = format!("error listen EADDRINUSE: address already in use {taken}");
+                assert_eq!(events(&mut server).await, [message.as_str(), "close"]);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn twice_is_an_error_and_the_first_goes_on() {
         bounded(async {
             for endpoint in endpoints() {
