@@ -76,6 +76,7 @@ impl SocketHandle {
         let endpoint = endpoint.into_endpoint()?;
         let plan = options.apply_and_plan(self)?;
         let shared = &self.shared;
+        let runtime = shared.runtime_for_connecting().ok_or_else(Error::no_runtime)?;
         let mut state = shared.lock();
         if state.is_abandoned {
             return Err(Error::destroyed("connect"));
@@ -86,10 +87,7 @@ impl SocketHandle {
         state.attempted.clear();
         state.touch();
         drop(state);
-        let Some(task) = shared.spawn(run(shared.clone(), endpoint, plan)) else {
-            shared.lock().core.destroy(Some(Error::no_runtime()));
-            return Err(Error::no_runtime());
-        };
+        let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();
         let mut state = shared.lock();
         if state.core.is_connecting() {
             state.connect_task = Some(task);

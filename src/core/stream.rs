@@ -60,6 +60,7 @@ pub(crate) struct Stream {
     bytes_read: u64,
     bytes_accepted: u64,
     bytes_flushed: u64,
+    bytes_unbegun: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,7 @@ impl Stream {
             bytes_read: 0,
             bytes_accepted: 0,
             bytes_flushed: 0,
+            bytes_unbegun: 0,
         }
     }
 
@@ -535,7 +537,7 @@ impl Stream {
     /// What was accepted and never begun no longer counts as written, as in Node.
     fn clear_queue(&mut self) {
         let unbegun = if self.closed_before_connection { self.queue.length() } else { self.queue.not_begun() };
-        self.bytes_accepted -= unbegun as u64;
+        self.bytes_unbegun += unbegun as u64;
         self.queue.clear();
     }
 

@@ -132,7 +132,12 @@ impl Shared {
         Locked { shared: self, state, consequences: None }
     }
 
-    /// Starts background work for this socket; false where there is no runtime for it.
+    /// The connection belongs to the runtime in which it is made; the one that the socket was made in may have ended.
+    pub(crate) fn runtime_for_connecting(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.runtime.clone())
+    }
+
+    /// Starts background work for this socket; `None` where there is no runtime for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let runtime = self.runtime.clone().or_else(|| Handle::try_current().ok())?;
         Some(runtime.spawn(task).abort_handle())
@@ -311,11 +316,16 @@ impl State {
 
     pub(crate) fn is_over(&self, wait: Wait) -> bool {
         match wait {
-            Wait::Flushed(position) => self.core.bytes_flushed() >= position || self.core.has_failed(),
+            Wait::Flushed(position) => self.is_flushed(position) || self.core.has_failed(),
             Wait::Flushable => self.was_flushed || self.core.has_failed(),
             Wait::Finished => self.core.is_finished() || self.core.has_failed(),
             Wait::Closed => self.core.is_released(),
         }
+    }
+
+    /// Nothing is out before there is a connection, not even nothing.
+    fn is_flushed(&self, position: u64) -> bool {
+        self.core.bytes_flushed() >= position && !self.core.is_connecting()
     }
 
     /// Writes what the kernel takes. Whether everything is out.
@@ -478,7 +488,7 @@ fn is_transient(error: &io::Error) -> bool {
 pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let mut state = shared.lock();
     let came_true = match wait {
-        Wait::Flushed(position) => state.core.bytes_flushed() >= position,
+        Wait::Flushed(position) => state.is_flushed(position),
         Wait::Flushable => state.was_flushed,
         Wait::Finished => state.core.is_finished(),
         Wait::Closed => state.is_over(wait),
