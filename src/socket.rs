@@ -398,7 +398,13 @@ impl Stream for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.handle.lock().abandon();
+        let mut state = self.handle.lock();
+        state.abandon();
+        let is_connecting = state.core.is_connecting();
+        drop(state);
+        if is_connecting {
+            abort::limit_connecting(&self.handle.shared);
+        }
     }
 }
 

@@ -21,7 +21,14 @@ fn read(path: impl AsRef<Path>) -> String {
 
 fn rows() -> Vec<Row> {
     let text = read("docs/parity.md");
-    let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let cells = |line: &str| {
+        line.trim_start_matches('|')
+            .trim_end()
+            .trim_end_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
     text.lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| {
@@ -64,7 +71,8 @@ fn every_row_names_a_counterpart_and_tests_that_exist() {
             let (file, function) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no file::function"));
             let source = read(file);
             let exists = source.contains(&format!("fn {function}("));
-            let is_test = source.contains("#[test]") || source.contains("#[tokio::test") || source.contains("on_every_");
+            let is_test =
+                source.contains("#[test]") || source.contains("#[tokio::test") || source.contains("on_every_");
             assert!(exists && is_test, "{}: there is no test {test}", row.node);
         }
     }

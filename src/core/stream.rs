@@ -379,6 +379,11 @@ impl Stream {
     }
 
     pub(crate) fn handle_eof(&mut self) {
+        // The kernel tells of a reset once. If a write was told, reading sees an end that the peer never sent.
+        let is_reset = self.write == WriteSide::Failed && self.failure().code() == "ECONNRESET";
+        if is_reset {
+            return self.destroy(None);
+        }
         self.read = ReadSide::Ended;
     }
 

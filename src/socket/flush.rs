@@ -11,8 +11,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::shared::{Locked, Shared};
 use crate::core::stream::Io;
 
-/// How long a peer may take nothing of what a dropped socket still has for it.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long a peer may take nothing of what a dropped socket still has for it, or not answer at all.
+pub(crate) const LINGER: Duration = Duration::from_secs(30);
 
 /// Writes until the queue is empty, then sends the FIN if the write side has ended, and is over. Started when a write
 /// does not fit, so a connection whose peer keeps up never pays for it.

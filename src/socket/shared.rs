@@ -230,6 +230,9 @@ impl State {
                         transport.discard_unread();
                     }
                     self.core.handle_released();
+                    if self.is_abandoned {
+                        self.core.destroy(None);
+                    }
                 }
             }
         }
