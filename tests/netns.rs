@@ -195,6 +195,7 @@ async fn the_serial_way_gives_the_last_slow_address_its_time() {
             "ready",
         ];
         assert_eq!(network.until_ready(&mut client).await, expected);
+        assert_eq!(client.peer_addr(), Some(network.address("slow_too")));
         settle().await;
         assert_eq!(network.held(), ["ESTABLISHED"]);
     })
