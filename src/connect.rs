@@ -183,8 +183,8 @@ async fn connect_ips(
                 attempts.spawn(async move { (address, attempt(address, local).await) });
             }
             Step::GiveUp(address) => {
-                // Only one runs at a time when attempts are given up.
-                attempts.abort_all();
+                // It was the only one that ran. The new set takes no late word from it.
+                attempts = JoinSet::new();
                 errors.push(Error::connect_timed_out(address));
                 shared.lock().core.handle_attempt_timeout(Address::Ip(address));
             }
@@ -198,6 +198,8 @@ async fn connect_ips(
                     errors.push(error);
                     eyeballs.handle_failed(address, now());
                 }
+                // Cannot be, unless an attempt has panicked; then nobody is left to wait for.
+                None if attempts.is_empty() => return Err(Error::socket_closed()),
                 None => {}
             },
             Step::Failed => return Err(Error::aggregate(errors).unwrap_or_else(Error::socket_closed)),
@@ -209,16 +211,11 @@ type Attempt = (SocketAddr, Result<TcpStream>);
 
 /// The next attempt to end, or `None` when the deadline has passed.
 async fn next_end(attempts: &mut JoinSet<Attempt>, deadline: Option<tokio::time::Instant>) -> Option<Attempt> {
-    loop {
-        let joined = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
-            None => attempts.join_next().await,
-        };
-        // An attempt that was given up ends as cancelled, and is not news.
-        if let Ok(attempt) = joined? {
-            return Some(attempt);
-        }
-    }
+    let joined = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
+        None => attempts.join_next().await,
+    };
+    joined?.ok()
 }
 
 async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {

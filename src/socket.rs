@@ -110,7 +110,7 @@ pub(crate) enum Step {
 }
 
 impl Socket {
-    /// A socket that is not connected: Node's `new net.Socket()`. [`connect`](Self::connect) connects it.
+    /// A socket that is not connected: Node's `new net.Socket()`. [`connect`](SocketHandle::connect) connects it.
     pub fn new() -> Self {
         Self::with_options(SocketOptions::new())
     }
