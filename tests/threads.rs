@@ -5,12 +5,9 @@ mod common;
 mod random;
 
 use std::future::{Future, IntoFuture};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use child::in_processes_of_their_own;
 use common::bounded;
-use futures_util::StreamExt;
 use random::Random;
 use sockeye::{
     Address, BlockList, Closed, ConnectOptions, Connecting, Event, Listen, ListenOptions, Listeners, Server,
@@ -32,7 +29,9 @@ async fn everything_is_echoed_by_events() {
         let mut events = Vec::new();
         while let Some(event) = socket.next().await {
             match event {
-                Event::Data(chunk) => drop(socket.write(chunk)),
+                Event::Data(chunk) => {
+                    socket.write(chunk);
+                }
                 event => events.push(common::describe(&event)),
             }
         }
@@ -72,7 +71,9 @@ async fn everything_is_echoed_by_listeners() {
     echo(|socket: Socket| async move {
         let (sender, mut closes) = mpsc::unbounded_channel();
         let listeners = Listeners::new()
-            .on_data(|socket, chunk| drop(socket.write(chunk)))
+            .on_data(|socket, chunk| {
+                socket.write(chunk);
+            })
             .on_close(move |_, had_error| sender.send(had_error).unwrap());
         let handle = socket.attach(listeners).unwrap();
         assert_eq!((closes.recv().await, closes.recv().await), (Some(false), None));
@@ -90,13 +91,12 @@ where
 {
     let _turn = TURN.lock().await;
     bounded(async {
-        let served = Arc::new(AtomicUsize::new(0));
-        let count = served.clone();
+        let (sender, mut served) = mpsc::unbounded_channel();
         let server = Server::new().on_connection(move |socket| {
-            let (served, serving) = (count.clone(), serve(socket));
+            let (sender, serving) = (sender.clone(), serve(socket));
             async move {
                 serving.await;
-                served.fetch_add(1, Ordering::SeqCst);
+                sender.send(()).unwrap();
                 Ok(())
             }
         });
@@ -109,9 +109,8 @@ where
             client.unwrap();
         }
         server.close().await.unwrap();
-        // The last connection is given back just before its task has counted itself.
-        while served.load(Ordering::SeqCst) < CONNECTIONS {
-            tokio::task::yield_now().await;
+        for _ in 0..CONNECTIONS {
+            served.recv().await.unwrap();
         }
     })
     .await;
@@ -254,9 +253,7 @@ fn meddle(socket: &Socket, mut random: Random) {
                     6 => drop(handle.drained().await),
                     _ => drop(handle.try_write("some bytes")),
                 }
-                if random.one_in(3) {
-                    tokio::task::yield_now().await;
-                }
+                tokio::task::yield_now().await;
             }
         });
     }
@@ -499,7 +496,7 @@ async fn futures_cross_threads() {
     drop(send_borrowed(socket.next()));
     drop(send_borrowed(socket.next_into(&mut [0; 10])));
     drop(send_borrowed(socket.pipe(&handle)));
-    drop(send_borrowed(StreamExt::next(&mut socket)));
+    drop(send_borrowed(futures_util::StreamExt::next(&mut socket)));
     drop(send_borrowed(socket.read(&mut [0; 10])));
     drop(send_borrowed(socket.flush()));
     drop(send_borrowed(handle.drained()));
