@@ -112,6 +112,7 @@ async fn connect_takes_a_port_and_whatever_names_a_host() {
         let (ip, port) = (address.ip().unwrap(), address.port().unwrap());
         let v4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let text = format!("127.0.0.1:{port}");
+        let endpoint = Endpoint::from(ip);
         for (form, socket) in [
             ("port", connect(port)),
             ("host and port", connect(("127.0.0.1", port))),
@@ -126,7 +127,7 @@ async fn connect_takes_a_port_and_whatever_names_a_host() {
             ("owned text", connect(format!("localhost:{port}"))),
             ("Address", connect(address.clone())),
             ("Endpoint", connect(Endpoint::Port(port))),
-            ("borrowed Endpoint", connect(&Endpoint::from(ip))),
+            ("borrowed Endpoint", connect(&endpoint)),
             ("options", ConnectOptions::new().connect(port)),
             ("options with a host", ConnectOptions::new().no_delay(true).connect(("localhost", port))),
         ] {
@@ -148,13 +149,14 @@ async fn connect_takes_a_path() {
         let path = socket_path();
         let server = greeting();
         server.listen(&path).await.unwrap();
+        let owned = PathBuf::from(&path);
         for (form, socket) in [
             ("text", connect(path.as_str())),
             ("borrowed owned text", connect(&path)),
             ("owned text", connect(path.clone())),
             ("Path", connect(Path::new(&path))),
             ("PathBuf", connect(PathBuf::from(&path))),
-            ("borrowed PathBuf", connect(&PathBuf::from(&path))),
+            ("borrowed PathBuf", connect(&owned)),
             ("Address", connect(Address::Path(PathBuf::from(&path)))),
             ("Endpoint", connect(Endpoint::Path(PathBuf::from(&path)))),
             ("options", ConnectOptions::new().connect(&path)),

@@ -44,7 +44,7 @@ in_processes_of_their_own! {
         let waiting = tokio::spawn(unreferenced());
         common::settle().await;
         assert!(!waiting.is_finished());
-        let _ = server.close();
+        server.close();
         waiting.await.unwrap();
     }
 
@@ -72,7 +72,7 @@ in_processes_of_their_own! {
         assert!(is_held());
         listen.await.unwrap();
         assert!(is_held());
-        let _ = server.close();
+        server.close();
         assert!(!is_held());
     }
 
@@ -90,7 +90,7 @@ in_processes_of_their_own! {
     async fn a_server_closed_while_it_looks_its_name_up_does_not_hold() {
         let server = Server::new();
         let listen = server.listen("localhost:0");
-        let _ = server.close();
+        server.close();
         unreferenced().await;
         assert_eq!(listen.await.unwrap_err().code(), "ERR_SERVER_NOT_RUNNING");
         unreferenced().await;
@@ -127,7 +127,7 @@ in_processes_of_their_own! {
         for _ in 0..3 {
             server.listen("127.0.0.1:0").await.unwrap();
             assert!(is_held());
-            let _ = server.close();
+            server.close();
             unreferenced().await;
         }
     }
@@ -507,7 +507,7 @@ async fn program() {
     tokio::spawn(async move {
         while let Some(event) = server.next().await {
             let ServerEvent::Connection(mut socket) = event else { continue };
-            drop(server.close());
+            server.close();
             drop(connect(address.clone()).await.unwrap_err());
             tokio::spawn(async move {
                 let echo: SocketHandle = socket.handle();

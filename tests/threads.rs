@@ -337,7 +337,7 @@ async fn a_server_closed_and_opened_from_anywhere_serves_in_the_end() {
         while let Some(task) = tasks.join_next().await {
             task.unwrap();
         }
-        let _ = server.close();
+        server.close();
         server.listen("127.0.0.1:0").await.unwrap();
         let mut client = connect(server.address().unwrap()).await.unwrap();
         client.end_with("echo");
@@ -393,7 +393,7 @@ in_processes_of_their_own! {
                 runtime.block_on(async { server.listen("127.0.0.1:0").await }).unwrap();
                 drop(runtime);
                 assert!(server.listening());
-                let _ = server.close();
+                server.close();
             }
             server
         });

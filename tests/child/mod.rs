@@ -1,6 +1,6 @@
 //! Tests in a process of their own, for what concerns the whole process.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 use std::env;
 use std::future::Future;
@@ -71,5 +71,4 @@ macro_rules! in_processes_of_their_own {
         }
     )*};
 }
-#[allow(unused_imports)]
 pub(crate) use in_processes_of_their_own;
