@@ -7,7 +7,7 @@ use std::future::pending;
 use std::process::Stdio;
 
 use child::in_processes_of_their_own;
-use common::{Transport, next, pattern, rest};
+use common::{Transport, next, rest};
 use futures_util::FutureExt;
 use sockeye::{
     ConnectOptions, Event, ListenOptions, LookupOptions, Server, ServerEvent, Socket, SocketHandle, SocketOptions,
@@ -269,7 +269,7 @@ in_processes_of_their_own! {
         for transport in TRANSPORTS {
             let (socket, mut peer) = pair(transport).await;
             socket.pause();
-            assert!(!socket.write(pattern(TOO_MUCH)));
+            assert!(!socket.write(vec![1; TOO_MUCH]));
             let waiting = tokio::spawn(unreferenced());
             common::settle().await;
             assert!(!waiting.is_finished(), "{transport:?}");
@@ -283,7 +283,7 @@ in_processes_of_their_own! {
     async fn a_dropped_socket_holds_until_its_queue_is_out() {
         for transport in TRANSPORTS {
             let (socket, mut peer) = pair(transport).await;
-            socket.write(pattern(TOO_MUCH));
+            socket.write(vec![1; TOO_MUCH]);
             drop(socket);
             let waiting = tokio::spawn(unreferenced());
             common::settle().await;
@@ -299,7 +299,7 @@ in_processes_of_their_own! {
         for transport in TRANSPORTS {
             let (socket, _peer) = pair(transport).await;
             let handle = socket.handle();
-            socket.write(pattern(TOO_MUCH));
+            socket.write(vec![1; TOO_MUCH]);
             drop(socket);
             assert!(is_held(), "{transport:?}");
             handle.set_referenced(false);
@@ -323,7 +323,7 @@ in_processes_of_their_own! {
     async fn a_destroyed_socket_does_not_hold_though_its_close_was_not_asked_for() {
         for transport in TRANSPORTS {
             let (mut socket, _peer) = pair(transport).await;
-            socket.write(pattern(TOO_MUCH));
+            socket.write(vec![1; TOO_MUCH]);
             socket.destroy();
             unreferenced().await;
             assert_eq!(rest(&mut socket).await, ["close false"]);
@@ -357,7 +357,7 @@ in_processes_of_their_own! {
             peer.end();
             assert_eq!(next(&mut socket).await, "end");
             unreferenced().await;
-            socket.write(pattern(TOO_MUCH));
+            socket.write(vec![1; TOO_MUCH]);
             assert!(is_held(), "{transport:?}");
             peer.read_exact(&mut vec![0; TOO_MUCH]).await.unwrap();
             unreferenced().await;

@@ -5,6 +5,7 @@ mod common;
 mod random;
 
 use std::future::{Future, IntoFuture};
+use std::sync::LazyLock;
 
 use child::in_processes_of_their_own;
 use common::bounded;
@@ -19,6 +20,8 @@ use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 200;
 const MESSAGES: usize = 50;
+
+static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| common::pattern(100_000));
 
 /// One test at a time has all the descriptors and processors.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -120,8 +123,8 @@ async fn client(address: Address) {
     let mut socket = connect(address).await.unwrap();
     let mut received = Vec::new();
     for number in 0..MESSAGES {
-        let message = message(number);
-        socket.write(&message);
+        let message = &BYTES[..length(number)];
+        socket.write(message);
         received.clear();
         while received.len() < message.len() {
             match socket.next().await {
@@ -139,12 +142,12 @@ async fn client(address: Address) {
     assert!(socket.next().await.is_none());
 }
 
-fn message(number: usize) -> Vec<u8> {
-    common::pattern(1 + number * 37)
+fn length(number: usize) -> usize {
+    1 + number * 37
 }
 
 fn total() -> u64 {
-    (0..MESSAGES).map(|number| message(number).len() as u64).sum()
+    (0..MESSAGES).map(|number| length(number) as u64).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -249,7 +252,7 @@ fn meddle(socket: &Socket, mut random: Random) {
                     1 | 2 => handle.resume(),
                     3 => handle.cork(),
                     4 => handle.uncork(),
-                    5 => drop(handle.write_with(common::pattern(random.below(100_000))).await),
+                    5 => drop(handle.write_with(&BYTES[..random.below(BYTES.len())]).await),
                     6 => drop(handle.drained().await),
                     _ => drop(handle.try_write("some bytes")),
                 }
@@ -415,7 +418,7 @@ in_processes_of_their_own! {
                             });
                             server.listen("127.0.0.1:0").await.unwrap();
                             let client = connect(server.address().unwrap()).await.unwrap();
-                            client.write(common::pattern(10_000_000));
+                            client.write(vec![1; 10_000_000]);
                             server.closed().await.unwrap();
                         });
                     }
