@@ -5,14 +5,15 @@ mod common;
 mod random;
 
 use std::future::{Future, IntoFuture};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use child::in_processes_of_their_own;
 use common::bounded;
 use random::Random;
 use sockeye::{
-    Address, BlockList, Closed, ConnectOptions, Connecting, Event, Listen, ListenOptions, Listeners, Server,
-    ServerEvent, ServerHandle, ServerOptions, Socket, SocketHandle, SocketOptions, StringDecoder, Written, connect,
+    Address, BlockList, Closed, ConnectOptions, Connecting, Event, Listen, ListenOptions, Listeners, LookupOptions,
+    Server, ServerEvent, ServerHandle, ServerOptions, Socket, SocketHandle, SocketOptions, StringDecoder, Written,
+    connect,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
@@ -425,6 +426,33 @@ in_processes_of_their_own! {
                     common::settle().await;
                 });
             }
+        })
+        .join()
+        .unwrap();
+    }
+
+    async fn a_connection_begun_while_its_runtime_ends_does_not_hold_it_up() {
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let (dropped_with_the_runtime, ended) = std::sync::mpsc::channel::<()>();
+            let (begin, begun) = std::sync::mpsc::channel();
+            let ended = Arc::new(std::sync::Mutex::new(ended));
+            runtime.spawn(async move {
+                let _until_the_end = dropped_with_the_runtime;
+                std::future::pending::<()>().await;
+            });
+            let lookup = move |_: String, _: LookupOptions| {
+                let (begin, ended) = (begin.clone(), ended.clone());
+                async move {
+                    begin.send(()).unwrap();
+                    ended.lock().unwrap().recv().unwrap_err();
+                    Ok(vec![([127, 0, 0, 1], 0).into()])
+                }
+            };
+            let socket = runtime.block_on(async { ConnectOptions::new().lookup(lookup).connect("name.invalid:1") });
+            begun.recv().unwrap();
+            drop(runtime);
+            drop(socket);
         })
         .join()
         .unwrap();
