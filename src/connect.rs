@@ -76,19 +76,18 @@ impl SocketHandle {
         let endpoint = endpoint.into_endpoint()?;
         let plan = options.apply_and_plan(self)?;
         let shared = &self.shared;
+        let runtime = shared.runtime_for_connecting().ok_or_else(Error::no_runtime)?;
         let mut state = shared.lock();
         if state.is_abandoned {
             return Err(Error::destroyed("connect"));
         }
         state.core.connect()?;
+        state.life = state.life.wrapping_add(1);
         state.remote = None;
         state.attempted.clear();
         state.touch();
         drop(state);
-        let Some(task) = shared.spawn(run(shared.clone(), endpoint, plan)) else {
-            shared.lock().core.destroy(Some(Error::no_runtime()));
-            return Err(Error::no_runtime());
-        };
+        let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();
         let mut state = shared.lock();
         if state.core.is_connecting() {
             state.connect_task = Some(task);
@@ -184,8 +183,8 @@ async fn connect_ips(
                 attempts.spawn(async move { (address, attempt(address, local).await) });
             }
             Step::GiveUp(address) => {
-                // Only one runs at a time when attempts are given up.
-                attempts.abort_all();
+                // It was the only one that ran. The new set takes no late word from it.
+                attempts = JoinSet::new();
                 errors.push(Error::connect_timed_out(address));
                 shared.lock().core.handle_attempt_timeout(Address::Ip(address));
             }
@@ -199,6 +198,8 @@ async fn connect_ips(
                     errors.push(error);
                     eyeballs.handle_failed(address, now());
                 }
+                // Cannot be, unless an attempt has panicked; then nobody is left to wait for.
+                None if attempts.is_empty() => return Err(Error::socket_closed()),
                 None => {}
             },
             Step::Failed => return Err(Error::aggregate(errors).unwrap_or_else(Error::socket_closed)),
@@ -210,16 +211,11 @@ type Attempt = (SocketAddr, Result<TcpStream>);
 
 /// The next attempt to end, or `None` when the deadline has passed.
 async fn next_end(attempts: &mut JoinSet<Attempt>, deadline: Option<tokio::time::Instant>) -> Option<Attempt> {
-    loop {
-        let joined = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
-            None => attempts.join_next().await,
-        };
-        // An attempt that was given up ends as cancelled, and is not news.
-        if let Ok(attempt) = joined? {
-            return Some(attempt);
-        }
-    }
+    let joined = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
+        None => attempts.join_next().await,
+    };
+    joined?.ok()
 }
 
 async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {

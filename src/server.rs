@@ -147,7 +147,7 @@ impl Stream for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.handle.shared.close();
+        self.handle.shared.abandon();
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) struct Stream {
     bytes_read: u64,
     bytes_accepted: u64,
     bytes_flushed: u64,
+    bytes_unbegun: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,7 @@ impl Stream {
             bytes_read: 0,
             bytes_accepted: 0,
             bytes_flushed: 0,
+            bytes_unbegun: 0,
         }
     }
 
@@ -361,11 +363,8 @@ impl Stream {
         self.clear_queue();
     }
 
-    pub(crate) fn handle_shutdown(&mut self, result: Result<(), Error>) {
-        match result {
-            Ok(()) => self.write = WriteSide::Ended,
-            Err(error) => self.handle_write_error(error),
-        }
+    pub(crate) fn handle_shutdown(&mut self) {
+        self.write = WriteSide::Ended;
     }
 }
 
@@ -380,6 +379,11 @@ impl Stream {
     }
 
     pub(crate) fn handle_eof(&mut self) {
+        // The kernel tells of a reset once. If a write was told, reading sees an end that the peer never sent.
+        let is_reset = self.write == WriteSide::Failed && self.failure().code() == "ECONNRESET";
+        if is_reset {
+            return self.destroy(None);
+        }
         self.read = ReadSide::Ended;
     }
 
@@ -538,7 +542,7 @@ impl Stream {
     /// What was accepted and never begun no longer counts as written, as in Node.
     fn clear_queue(&mut self) {
         let unbegun = if self.closed_before_connection { self.queue.length() } else { self.queue.not_begun() };
-        self.bytes_accepted -= unbegun as u64;
+        self.bytes_unbegun += unbegun as u64;
         self.queue.clear();
     }
 
