@@ -198,7 +198,7 @@ async fn connect_ips(
                     errors.push(error);
                     eyeballs.handle_failed(address, now());
                 }
-                // Cannot be, unless an attempt has panicked; then nobody is left to wait for.
+                // The attempts were cancelled with their runtime; nobody is left to wait for.
                 None if attempts.is_empty() => return Err(Error::socket_closed()),
                 None => {}
             },

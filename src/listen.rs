@@ -172,7 +172,7 @@ fn watch(shared: &Arc<ServerShared>, outcome: &Arc<Outcome>, options: &ListenOpt
             shared.poll_over(&outcome, cx).map(|()| false)
         });
         if cancelled_first.await {
-            shared.close();
+            shared.close_outcome(&outcome);
         }
     });
 }
@@ -214,5 +214,5 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Listener> {
 }
 
 fn bind_handle(handle: OwnedFd, options: &ListenOptions) -> Result<Listener> {
-    Listener::handle(handle, options).map_err(|error| Error::system("listen", error))
+    Listener::handle(handle, options).map_err(Error::listen_on)
 }

@@ -109,6 +109,8 @@ impl ServerShared {
         if !state.core.start() {
             return Err(Error::already_listening());
         }
+        // A server that begins to listen gives no reference back.
+        let _none = state.update_reference();
         state.generation += 1;
         let outcome = Arc::new(Outcome { generation: state.generation, result: OnceLock::new() });
         state.listening = Some(outcome.clone());
@@ -178,7 +180,18 @@ impl ServerShared {
 
     /// Stops listening. Whether the server was open.
     pub(crate) fn close(&self) -> bool {
-        let mut state = self.lock();
+        self.close_locked(self.lock())
+    }
+
+    /// Stops listening, unless it is not that `listen` any more that the server is open by.
+    pub(crate) fn close_outcome(&self, outcome: &Outcome) {
+        let state = self.lock();
+        if state.generation == outcome.generation {
+            self.close_locked(state);
+        }
+    }
+
+    fn close_locked(&self, mut state: MutexGuard<'_, ServerState>) -> bool {
         let was_open = state.core.close();
         state.generation += 1;
         state.forget_listening();
@@ -297,7 +310,7 @@ impl ServerState {
     /// Takes or gives back the server's share in what the program waits for. What is given back is to be dropped after
     /// the lock.
     fn update_reference(&mut self) -> Option<Reference> {
-        let is_active = self.is_referenced && self.listener.is_some();
+        let is_active = self.is_referenced && self.core.is_open();
         match &self.reference {
             None if is_active => self.reference = Some(Reference::new()),
             Some(_) if !is_active => return self.reference.take(),
