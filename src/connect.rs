@@ -81,8 +81,9 @@ impl SocketHandle {
         if state.is_abandoned {
             return Err(Error::destroyed("connect"));
         }
+        let is_again = state.core.is_closed();
         state.core.connect()?;
-        state.life = state.life.wrapping_add(1);
+        state.life = state.life.wrapping_add(u32::from(is_again));
         state.remote = None;
         state.attempted.clear();
         state.touch();
@@ -173,14 +174,26 @@ async fn connect_ips(
     loop {
         match eyeballs.next_step(now()) {
             Step::Start(address) => {
+                let local = plan.local(address);
+                let socket = match tcp::socket(address, local) {
+                    Ok(socket) => socket,
+                    // Without a socket there is no attempt to tell of.
+                    Err(error) => {
+                        errors.push(error);
+                        eyeballs.handle_failed(address, now());
+                        continue;
+                    }
+                };
                 let mut state = shared.lock();
                 state.core.handle_attempt(Address::Ip(address));
                 if lists_attempts {
                     state.attempted.push(address);
                 }
                 drop(state);
-                let local = plan.local(address);
-                attempts.spawn(async move { (address, attempt(address, local).await) });
+                attempts.spawn(async move {
+                    let result = socket.connect(address).await;
+                    (address, result.map_err(|error| Error::connect_from(error, address, local)))
+                });
             }
             Step::GiveUp(address) => {
                 // It was the only one that ran. The new set takes no late word from it.
@@ -216,11 +229,6 @@ async fn next_end(attempts: &mut JoinSet<Attempt>, deadline: Option<tokio::time:
         None => attempts.join_next().await,
     };
     joined?.ok()
-}
-
-async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
-    let socket = tcp::socket(address, local)?;
-    socket.connect(address).await.map_err(|error| Error::connect_from(error, address, local))
 }
 
 #[cfg(unix)]

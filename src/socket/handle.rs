@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::shared::{Locked, Shared, Wait, now, poll_wait, report};
@@ -342,8 +343,13 @@ impl SocketHandle {
     ///
     /// Dropping the future has no effect.
     pub async fn closed(&self) {
-        // The wait for the end of everything cannot fail.
-        let _ = poll_fn(|cx| poll_wait(&self.shared, Wait::Closed, cx)).await;
+        let life = self.lock().life;
+        poll_fn(|cx| match self.lock().life == life {
+            // The wait for the end of everything cannot fail.
+            true => poll_wait(&self.shared, Wait::Closed, cx).map(drop),
+            false => Poll::Ready(()),
+        })
+        .await;
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {

@@ -53,7 +53,7 @@ pub(crate) struct State {
     wake_flusher: bool,
     waiters: Vec<Waiter>,
     pub(crate) settings: Settings,
-    /// How often this socket has begun to connect. Counters start anew each time.
+    /// How often this socket has been connected again. Counters start anew each time.
     pub(crate) life: u32,
     /// The task that makes the connection.
     pub(crate) connect_task: Option<AbortHandle>,
