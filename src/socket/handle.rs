@@ -344,10 +344,10 @@ impl SocketHandle {
     /// Dropping the future has no effect.
     pub async fn closed(&self) {
         let life = self.lock().life;
-        poll_fn(|cx| match self.lock().life == life {
+        poll_fn(|cx| {
+            let is_again = self.lock().life != life;
             // The wait for the end of everything cannot fail.
-            true => poll_wait(&self.shared, Wait::Closed, cx).map(drop),
-            false => Poll::Ready(()),
+            if is_again { Poll::Ready(()) } else { poll_wait(&self.shared, Wait::Closed, cx).map(drop) }
         })
         .await;
     }

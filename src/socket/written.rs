@@ -31,9 +31,10 @@ impl Future for Written {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let is_again = self.shared.lock().life != self.life;
         match &self.refused {
             Some(error) => Poll::Ready(Err(error.clone())),
-            None if self.shared.lock().life != self.life => Poll::Ready(Err(Error::destroyed("write"))),
+            None if is_again => Poll::Ready(Err(Error::destroyed("write"))),
             None => poll_wait(&self.shared, Wait::Flushed(self.position), cx),
         }
     }
