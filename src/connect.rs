@@ -51,6 +51,11 @@ pub fn connect(endpoint: impl IntoEndpoint) -> Socket {
     ConnectOptions::new().connect(endpoint)
 }
 
+/// Another name of [`connect`]: Node's `net.createConnection`.
+pub fn create_connection(endpoint: impl IntoEndpoint) -> Socket {
+    connect(endpoint)
+}
+
 impl SocketHandle {
     /// Connects this socket: Node's `socket.connect`. Works like [`connect`](crate::connect()).
     ///

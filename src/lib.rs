@@ -167,7 +167,7 @@ pub use crate::auto_select_family::{
     set_default_auto_select_family, set_default_auto_select_family_attempt_timeout,
 };
 pub use crate::block_list::BlockList;
-pub use crate::connect::connect;
+pub use crate::connect::{connect, create_connection};
 pub use crate::data::Data;
 pub use crate::encoding::{Encoding, StringDecoder};
 pub use crate::endpoint::{Endpoint, IntoEndpoint};
@@ -184,8 +184,8 @@ pub use crate::pipe::Pipe;
 pub use crate::ready_state::ReadyState;
 pub use crate::references::unreferenced;
 pub use crate::resolve::{Hints, LookupOptions, Resolver};
-pub use crate::server::Server;
 pub use crate::server::handle::{Closed, ServerHandle};
+pub use crate::server::{Server, create_server};
 pub use crate::server_event::{Dropped, ServerEvent};
 pub use crate::socket::Socket;
 pub use crate::socket::connecting::Connecting;

@@ -152,6 +152,7 @@ async fn connect_takes_a_path() {
         let owned = PathBuf::from(&path);
         for (form, socket) in [
             ("text", connect(path.as_str())),
+            ("by the other name", sockeye::create_connection(path.as_str())),
             ("borrowed owned text", connect(&path)),
             ("owned text", connect(path.clone())),
             ("Path", connect(Path::new(&path))),
@@ -209,7 +210,7 @@ async fn connect_to_what_cannot_be_read_fails_later_and_a_sockets_connect_at_the
 }
 
 fn greeting() -> Server {
-    Server::new().on_connection(|socket| async move {
+    sockeye::create_server(|socket| async move {
         socket.end_with("met");
         Ok(())
     })

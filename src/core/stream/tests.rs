@@ -399,7 +399,7 @@ impl Bench {
                 Io::Write if self.room == 0 => return,
                 Io::Write if self.broken => self.break_down(),
                 Io::Write => {
-                    let mut slices = [io::IoSlice::new(&[]); super::MAX_SLICES];
+                    let mut slices = [io::IoSlice::new(&[]); crate::core::queue::MAX_SLICES];
                     let count = self.stream.slices(&mut slices);
                     let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
                     let taken = offered.min(self.room);
