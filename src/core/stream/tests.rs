@@ -299,11 +299,9 @@ fn why_a_pending_write_fails() {
 
 #[test]
 fn connecting_is_refused_when_it_makes_no_sense() {
-    for (steps, code) in [
-        (&[Connect][..], "EISCONN"),
-        (&[Connect, Connected], "EISCONN"),
-        (&[Destroy], "ERR_STREAM_DESTROYED"),
-    ] {
+    for (steps, code) in
+        [(&[Connect][..], "EISCONN"), (&[Connect, Connected], "EISCONN"), (&[Destroy], "ERR_STREAM_DESTROYED")]
+    {
         let mut bench = Bench::new(Stream::unconnected(false, MARK));
         bench.run(steps);
         assert_eq!(bench.stream.connect().unwrap_err().code(), code);
