@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use socket2::{Domain, Socket, Type};
 use sockeye::{LookupOptions, Server};
-use tokio::io::unix::AsyncFd;
 
 /// An address at which every connection is refused: nobody else can listen there while this lives.
 pub struct Refusing(Socket);
@@ -57,7 +56,7 @@ pub fn refusing_beside(ips: &[&str]) -> (u16, Vec<Refusing>) {
 
 /// An address at which a connection is neither made nor refused: its listener's queue is full.
 pub struct BlackHole {
-    listener: AsyncFd<Socket>,
+    listener: Socket,
     _filler: TcpStream,
 }
 
@@ -67,14 +66,16 @@ impl BlackHole {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.bind(&address.into())?;
         socket.listen(0)?;
-        let filler = TcpStream::connect(socket.local_addr()?.as_socket().unwrap())?;
-        let listener = AsyncFd::new(socket)?;
-        let _ = listener.readable().await?;
-        Ok(Self { listener, _filler: filler })
+        let address = socket.local_addr()?.as_socket().unwrap();
+        let filler = TcpStream::connect(address)?;
+        while !has_full_queue(address) {
+            tokio::task::yield_now().await;
+        }
+        Ok(Self { listener: socket, _filler: filler })
     }
 
     pub fn port(&self) -> u16 {
-        self.listener.get_ref().local_addr().unwrap().as_socket().unwrap().port()
+        self.listener.local_addr().unwrap().as_socket().unwrap().port()
     }
 }
 
@@ -129,20 +130,31 @@ pub struct Line {
 
 /// The connections from `local`, if that is said, to `remote`.
 pub fn connections(local: Option<SocketAddr>, remote: SocketAddr) -> Vec<Line> {
-    const TIMER_IS_KEEP_ALIVE: &str = "02";
+    const SYN_SENT: &str = "02";
+    const KEEP_ALIVE: &str = "02";
+    let matches = |fields: &Vec<String>| {
+        fields[2] == hexadecimal(remote) && local.is_none_or(|local| fields[1] == hexadecimal(local))
+    };
+    let line = |fields: Vec<String>| {
+        let (timer, when) = fields[5].split_once(':').unwrap();
+        Line {
+            is_attempt: fields[3] == SYN_SENT,
+            keep_alive: (timer == KEEP_ALIVE).then(|| u64::from_str_radix(when, 16).unwrap()),
+        }
+    };
+    kernel_table().into_iter().filter(matches).map(line).collect()
+}
+
+/// Whether a connection waits for the listener at this address, which has room for just one.
+fn has_full_queue(address: SocketAddr) -> bool {
+    const LISTEN: &str = "0A";
+    let listener = |fields: &&Vec<String>| fields[1] == hexadecimal(address) && fields[3] == LISTEN;
+    kernel_table().iter().find(listener).is_some_and(|fields| !fields[4].ends_with(":00000000"))
+}
+
+fn kernel_table() -> Vec<Vec<String>> {
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let matching = lines
-        .filter(|fields| fields[2] == hexadecimal(remote) && local.is_none_or(|local| fields[1] == hexadecimal(local)));
-    matching
-        .map(|fields| {
-            let (timer, when) = fields[5].split_once(':').unwrap();
-            Line {
-                is_attempt: fields[3] == "02",
-                keep_alive: (timer == TIMER_IS_KEEP_ALIVE).then(|| u64::from_str_radix(when, 16).unwrap()),
-            }
-        })
-        .collect()
+    table.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
 /// How the kernel's table writes an IPv4 address.
