@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 async fn main() -> sockeye::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().unwrap_or_else(|| "8124".into());
-    let port: u16 = port.parse().map_err(|_| Error::new("ERR_SOCKET_BAD_PORT", format!("{port} is not a port")))?;
+    let port = port.parse::<u16>().map_err(|_| Error::new("ERR_SOCKET_BAD_PORT", bad_port(&port)))?;
     let path = arguments.next().map(PathBuf::from);
 
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -35,6 +35,10 @@ async fn main() -> sockeye::Result<()> {
         _ = terminated.recv() => {}
     }
     Ok(())
+}
+
+fn bad_port(received: &str) -> String {
+    format!("Port should be >= 0 and < 65536. Received {received}.")
 }
 
 async fn serve(endpoint: impl IntoEndpoint) -> sockeye::Result<Server> {

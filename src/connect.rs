@@ -51,6 +51,11 @@ pub fn connect(endpoint: impl IntoEndpoint) -> Socket {
     ConnectOptions::new().connect(endpoint)
 }
 
+/// Another name of [`connect`]: Node's `net.createConnection`.
+pub fn create_connection(endpoint: impl IntoEndpoint) -> Socket {
+    connect(endpoint)
+}
+
 impl SocketHandle {
     /// Connects this socket: Node's `socket.connect`. Works like [`connect`](crate::connect()).
     ///
@@ -76,19 +81,19 @@ impl SocketHandle {
         let endpoint = endpoint.into_endpoint()?;
         let plan = options.apply_and_plan(self)?;
         let shared = &self.shared;
+        let runtime = shared.runtime_for_connecting().ok_or_else(Error::no_runtime)?;
         let mut state = shared.lock();
         if state.is_abandoned {
             return Err(Error::destroyed("connect"));
         }
+        let is_again = state.core.is_closed();
         state.core.connect()?;
+        state.life = state.life.wrapping_add(u32::from(is_again));
         state.remote = None;
         state.attempted.clear();
         state.touch();
         drop(state);
-        let Some(task) = shared.spawn(run(shared.clone(), endpoint, plan)) else {
-            shared.lock().core.destroy(Some(Error::no_runtime()));
-            return Err(Error::no_runtime());
-        };
+        let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();
         let mut state = shared.lock();
         if state.core.is_connecting() {
             state.connect_task = Some(task);
@@ -174,18 +179,30 @@ async fn connect_ips(
     loop {
         match eyeballs.next_step(now()) {
             Step::Start(address) => {
+                let local = plan.local(address);
+                let socket = match tcp::socket(address, local) {
+                    Ok(socket) => socket,
+                    // Without a socket there is no attempt to tell of.
+                    Err(error) => {
+                        errors.push(error);
+                        eyeballs.handle_failed(address, now());
+                        continue;
+                    }
+                };
                 let mut state = shared.lock();
                 state.core.handle_attempt(Address::Ip(address));
                 if lists_attempts {
                     state.attempted.push(address);
                 }
                 drop(state);
-                let local = plan.local(address);
-                attempts.spawn(async move { (address, attempt(address, local).await) });
+                attempts.spawn(async move {
+                    let result = socket.connect(address).await;
+                    (address, result.map_err(|error| Error::connect_from(error, address, local)))
+                });
             }
             Step::GiveUp(address) => {
-                // Only one runs at a time when attempts are given up.
-                attempts.abort_all();
+                // It was the only one that ran. The new set takes no late word from it.
+                attempts = JoinSet::new();
                 errors.push(Error::connect_timed_out(address));
                 shared.lock().core.handle_attempt_timeout(Address::Ip(address));
             }
@@ -199,6 +216,8 @@ async fn connect_ips(
                     errors.push(error);
                     eyeballs.handle_failed(address, now());
                 }
+                // The attempts were cancelled with their runtime; nobody is left to wait for.
+                None if attempts.is_empty() => return Err(Error::socket_closed()),
                 None => {}
             },
             Step::Failed => return Err(Error::aggregate(errors).unwrap_or_else(Error::socket_closed)),
@@ -210,21 +229,11 @@ type Attempt = (SocketAddr, Result<TcpStream>);
 
 /// The next attempt to end, or `None` when the deadline has passed.
 async fn next_end(attempts: &mut JoinSet<Attempt>, deadline: Option<tokio::time::Instant>) -> Option<Attempt> {
-    loop {
-        let joined = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
-            None => attempts.join_next().await,
-        };
-        // An attempt that was given up ends as cancelled, and is not news.
-        if let Ok(attempt) = joined? {
-            return Some(attempt);
-        }
-    }
-}
-
-async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
-    let socket = tcp::socket(address, local)?;
-    socket.connect(address).await.map_err(|error| Error::connect_from(error, address, local))
+    let joined = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, attempts.join_next()).await.ok()?,
+        None => attempts.join_next().await,
+    };
+    joined?.ok()
 }
 
 #[cfg(unix)]

@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Anything that is bytes: what [`write`](crate::SocketHandle::write) takes.
 ///
 /// Bytes go to the kernel straight from where they are; only what the kernel does not take at once has to be kept. An
-/// owned buffer (`Vec<u8>`, `String`, [`Bytes`], ...) is then kept as it is, a borrowed one is copied.
-pub trait Data: Sized {
+/// owned buffer (`Vec<u8>`, `String`, [`Bytes`], ...) is then kept as it is, a borrowed one is copied. What is none of the
+/// types below can be made [`Bytes`] of.
+pub trait Data: Sized + sealed::Sealed {
     /// The bytes to write.
     fn as_bytes(&self) -> &[u8];
 
@@ -16,8 +17,15 @@ pub trait Data: Sized {
     fn into_rest(self, from: usize) -> Bytes;
 }
 
+/// The queue relies on the rest being what the bytes said it is.
+mod sealed {
+    pub trait Sealed {}
+}
+
 macro_rules! borrowed {
     ($(($($generics:tt)*) $type:ty),+ $(,)?) => {$(
+        impl<$($generics)*> sealed::Sealed for $type {}
+
         impl<$($generics)*> Data for $type {
             fn as_bytes(&self) -> &[u8] {
                 self.as_ref()
@@ -32,6 +40,8 @@ macro_rules! borrowed {
 
 macro_rules! owned {
     ($($type:ty),+ $(,)?) => {$(
+        impl sealed::Sealed for $type {}
+
         impl Data for $type {
             fn as_bytes(&self) -> &[u8] {
                 self.as_ref()
@@ -48,6 +58,10 @@ macro_rules! owned {
 
 borrowed!((const N: usize) [u8; N], (const N: usize) &[u8; N], () &[u8], () &str, () &String, () &Vec<u8>);
 owned!(Bytes, BytesMut, Vec<u8>, String, Box<[u8]>);
+
+impl sealed::Sealed for &Bytes {}
+impl sealed::Sealed for Cow<'_, str> {}
+impl sealed::Sealed for Cow<'_, [u8]> {}
 
 impl Data for &Bytes {
     fn as_bytes(&self) -> &[u8] {

@@ -108,7 +108,7 @@ macro_rules! endpoint_from {
 
         impl IntoEndpoint for $from {
             fn into_endpoint(self) -> Result<Endpoint> {
-                Ok(self.into())
+                Endpoint::from(self).into_endpoint()
             }
         }
     )+};
@@ -135,13 +135,17 @@ endpoint_from! {
 
 impl IntoEndpoint for Endpoint {
     fn into_endpoint(self) -> Result<Endpoint> {
-        Ok(self)
+        match self {
+            // The system would take it for a wish for an abstract name of its own choice.
+            Self::Path(path) if path.as_os_str().is_empty() => Err(Error::invalid_endpoint("", "it is empty")),
+            endpoint => Ok(endpoint),
+        }
     }
 }
 
 impl IntoEndpoint for &Endpoint {
     fn into_endpoint(self) -> Result<Endpoint> {
-        Ok(self.clone())
+        self.clone().into_endpoint()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::listen_handle::IntoListenHandle;
 use crate::options::ListenOptions;
 use crate::resolve::{self, AnyResolver, LookupOptions};
 use crate::server::handle::ServerHandle;
-use crate::server::shared::ServerShared;
+use crate::server::shared::{Outcome, ServerShared};
 use crate::transport::listener::Listener;
 
 impl ServerHandle {
@@ -40,8 +40,8 @@ impl ServerHandle {
     /// At the call, and only in the future: those of a bad [endpoint](Endpoint), `ERR_SERVER_ALREADY_LISTEN` if it
     /// listens already, `ERR_NO_RUNTIME` outside of a tokio runtime. Otherwise those of the system, such as
     /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` (also where the directory of a path is missing), `EINVAL` (path too
-    /// long), `ENOTFOUND`. After an error it can be called again. `ERR_SERVER_NOT_RUNNING` if the server is closed
-    /// while a name is being resolved.
+    /// long), `ENOTFOUND`. After an error it can be called again. `ERR_SERVER_NOT_RUNNING` if the server was
+    /// closed or dropped by the time it is asked.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -100,10 +100,10 @@ impl ServerHandle {
         Listen { shared: self.shared.clone(), started }
     }
 
-    fn start(&self, options: &ListenOptions, place: Where) -> Result<u64> {
+    fn start(&self, options: &ListenOptions, place: Where) -> Result<Arc<Outcome>> {
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
         let shared = &self.shared;
-        let generation = shared.start()?;
+        let outcome = shared.start()?;
         let bound = match place {
             Where::Handle(handle) => bind_handle(handle, options),
             Where::Endpoint(Endpoint::Port(port)) => bind_any(port, options),
@@ -112,15 +112,15 @@ impl ServerHandle {
             Where::Endpoint(Endpoint::Host { host, port }) => match resolve::literal(&host, port) {
                 Some(address) => bind(address, options),
                 None => {
-                    runtime.spawn(bind_host(shared.clone(), generation, host, port, options.clone()));
-                    watch(shared, generation, options, &runtime);
-                    return Ok(generation);
+                    runtime.spawn(bind_host(shared.clone(), outcome.clone(), host, port, options.clone()));
+                    watch(shared, &outcome, options, &runtime);
+                    return Ok(outcome);
                 }
             },
         };
-        shared.settle(generation, bound);
-        watch(shared, generation, options, &runtime);
-        Ok(generation)
+        shared.settle(&outcome, bound);
+        watch(shared, &outcome, options, &runtime);
+        Ok(outcome)
     }
 }
 
@@ -135,7 +135,7 @@ enum Where {
 #[must_use = "an error at the call is told by nobody else"]
 pub struct Listen {
     shared: Arc<ServerShared>,
-    started: Result<u64>,
+    started: Result<Arc<Outcome>>,
 }
 
 impl Future for Listen {
@@ -143,7 +143,7 @@ impl Future for Listen {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match &self.started {
-            Ok(generation) => self.shared.poll_outcome(*generation, cx),
+            Ok(outcome) => self.shared.poll_outcome(outcome, cx),
             Err(error) => Poll::Ready(Err(error.clone())),
         }
     }
@@ -156,9 +156,9 @@ impl fmt::Debug for Listen {
 }
 
 /// Closes the server when the token is cancelled, unless it is closed by then.
-fn watch(shared: &Arc<ServerShared>, generation: u64, options: &ListenOptions, runtime: &Handle) {
+fn watch(shared: &Arc<ServerShared>, outcome: &Arc<Outcome>, options: &ListenOptions, runtime: &Handle) {
     let Some(token) = options.signal.clone() else { return };
-    let shared = shared.clone();
+    let (shared, outcome) = (shared.clone(), outcome.clone());
     if token.is_cancelled() {
         shared.close();
         return;
@@ -169,15 +169,15 @@ fn watch(shared: &Arc<ServerShared>, generation: u64, options: &ListenOptions, r
             if cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(true);
             }
-            shared.poll_generation_over(generation, cx).map(|()| false)
+            shared.poll_over(&outcome, cx).map(|()| false)
         });
         if cancelled_first.await {
-            shared.close();
+            shared.close_outcome(&outcome);
         }
     });
 }
 
-async fn bind_host(shared: Arc<ServerShared>, generation: u64, host: String, port: u16, options: ListenOptions) {
+async fn bind_host(shared: Arc<ServerShared>, outcome: Arc<Outcome>, host: String, port: u16, options: ListenOptions) {
     let bound = match AnyResolver::default().lookup(&host, LookupOptions::default()).await {
         Ok(addresses) => {
             let first = addresses.iter().find(|address| !is_link_local(address)).unwrap_or(&addresses[0]);
@@ -185,7 +185,7 @@ async fn bind_host(shared: Arc<ServerShared>, generation: u64, host: String, por
         }
         Err(error) => Err(error),
     };
-    shared.settle(generation, bound);
+    shared.settle(&outcome, bound);
 }
 
 /// A link-local address works only together with an interface, which a name does not tell.
@@ -214,5 +214,5 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Listener> {
 }
 
 fn bind_handle(handle: OwnedFd, options: &ListenOptions) -> Result<Listener> {
-    Listener::handle(handle, options).map_err(|error| Error::system("listen", error))
+    Listener::handle(handle, options).map_err(Error::listen_on)
 }

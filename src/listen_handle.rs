@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
 
@@ -44,7 +44,7 @@ impl IntoListenHandle for &ServerHandle {
     fn into_listen_handle(self) -> Result<OwnedFd> {
         match &self.shared.lock().listener {
             Some(listener) => Ok(listener.as_fd().try_clone_to_owned()?),
-            None => Err(io::Error::from_raw_os_error(libc::EINVAL).into()),
+            None => Err(Error::listen_on(io::Error::from_raw_os_error(libc::EINVAL))),
         }
     }
 }

@@ -56,6 +56,29 @@ pub struct Server {
     handle: ServerHandle,
 }
 
+/// Makes a server that calls `listener` with each connection: Node's `net.createServer(connectionListener)`, and another
+/// way to write [`Server::new`] and [`on_connection`](Server::on_connection). With options, begin with
+/// [`Server::with_options`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> sockeye::Result<()> {
+/// let server = sockeye::create_server(|socket| async move {
+///     socket.end_with("goodbye\n");
+///     Ok(())
+/// });
+/// server.listen("127.0.0.1:0").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn create_server<F, T>(listener: F) -> Server
+where
+    F: Fn(Socket) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<()>> + Send + 'static,
+{
+    Server::new().on_connection(listener)
+}
+
 impl Server {
     /// A server that does not listen yet: Node's `net.createServer()`.
     pub fn new() -> Self {
@@ -147,7 +170,7 @@ impl Stream for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.handle.shared.close();
+        self.handle.shared.abandon();
     }
 }
 

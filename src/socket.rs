@@ -110,7 +110,7 @@ pub(crate) enum Step {
 }
 
 impl Socket {
-    /// A socket that is not connected: Node's `new net.Socket()`. [`connect`](Self::connect) connects it.
+    /// A socket that is not connected: Node's `new net.Socket()`. [`connect`](SocketHandle::connect) connects it.
     pub fn new() -> Self {
         Self::with_options(SocketOptions::new())
     }
@@ -398,7 +398,13 @@ impl Stream for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.handle.lock().abandon();
+        let mut state = self.handle.lock();
+        state.abandon();
+        let is_connecting = state.core.is_connecting();
+        drop(state);
+        if is_connecting {
+            abort::limit_connecting(&self.handle.shared);
+        }
     }
 }
 

@@ -53,7 +53,8 @@ on_every_transport! {
         let (socket, mut peer) = transport.pair().await;
         let handle: SocketHandle = socket.handle();
         drop(socket);
-        assert_eq!(handle.try_write("x").unwrap_err().code(), "ERR_STREAM_WRITE_AFTER_END");
+        assert!(handle.destroyed());
+        assert_eq!(handle.try_write("x").unwrap_err().code(), "ERR_STREAM_DESTROYED");
         assert!(!handle.write("x"));
         handle.closed().await;
         assert_eq!(next(&mut peer).await, "end");

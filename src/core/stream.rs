@@ -1,15 +1,13 @@
 //! One socket's life.
 
 mod view;
+mod writing;
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::idle::Idle;
-use super::queue::{MAX_SLICES, WriteQueue};
+use super::queue::WriteQueue;
 use crate::address::Address;
 use crate::error::Error;
 use crate::event::{Event, Lookup};
@@ -60,6 +58,7 @@ pub(crate) struct Stream {
     bytes_read: u64,
     bytes_accepted: u64,
     bytes_flushed: u64,
+    bytes_unbegun: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +131,7 @@ impl Stream {
             bytes_read: 0,
             bytes_accepted: 0,
             bytes_flushed: 0,
+            bytes_unbegun: 0,
         }
     }
 
@@ -271,104 +271,6 @@ impl Stream {
     }
 }
 
-/// Writing.
-impl Stream {
-    /// Whether and how a write may begin. Changes nothing.
-    pub(crate) fn admit(&self) -> Result<Admission, Error> {
-        match (self.phase, self.write) {
-            (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
-            (_, WriteSide::Failed) => Err(self.failure()),
-            (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) if self.ended_by_peer => {
-                Err(Error::ended_by_peer())
-            }
-            (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) => Err(Error::write_after_end()),
-            (Phase::Unconnected, _) => Err(Error::socket_closed()),
-            (Phase::Connecting, _) => Ok(Admission::Queue),
-            (Phase::Open, _) if self.queue.is_idle() => Ok(Admission::Direct),
-            (Phase::Open, _) => Ok(Admission::Queue),
-        }
-    }
-
-    /// A write that [`admit`](Self::admit) refused was made all the same: Node destroys the socket with that error,
-    /// unless it is destroyed already.
-    pub(crate) fn handle_misuse(&mut self, error: Error) {
-        if self.write != WriteSide::Failed {
-            self.destroy(Some(error));
-        }
-    }
-
-    /// The kernel took a whole direct write.
-    pub(crate) fn handle_direct_write(&mut self, length: usize) {
-        self.bytes_accepted += length as u64;
-        self.bytes_flushed += length as u64;
-    }
-
-    /// The kernel took a direct write of `length` bytes but for this rest.
-    pub(crate) fn queue_rest(&mut self, length: usize, rest: Bytes) {
-        self.bytes_accepted += length as u64;
-        self.bytes_flushed += (length - rest.len()) as u64;
-        self.queue.push_rest(length, rest);
-        self.idle.handle_request(length);
-    }
-
-    pub(crate) fn queue(&mut self, chunk: Bytes) {
-        self.bytes_accepted += chunk.len() as u64;
-        let was_sendable = self.queue.is_sendable();
-        self.queue.push(chunk);
-        if !was_sendable {
-            self.idle.handle_request(self.queue.in_progress());
-        }
-    }
-
-    /// What `write` answers.
-    pub(crate) fn accepts_more(&mut self) -> bool {
-        let accepts = self.queue.accepts_more();
-        accepts && self.write != WriteSide::Failed && !self.is_destroyed()
-    }
-
-    pub(crate) fn cork(&mut self) {
-        // Once ended, nothing is to be held back any more.
-        if self.write == WriteSide::Writable {
-            self.queue.cork();
-        }
-    }
-
-    pub(crate) fn uncork(&mut self) {
-        let was_sendable = self.queue.is_sendable();
-        self.queue.uncork();
-        if !was_sendable {
-            self.idle.handle_request(self.queue.in_progress());
-        }
-    }
-
-    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
-        self.queue.slices(slices)
-    }
-
-    /// The kernel took `count` queued bytes. Whether that completed a request, which counts as activity.
-    pub(crate) fn handle_written(&mut self, count: usize) -> bool {
-        self.bytes_flushed += count as u64;
-        let completed = self.queue.advance(count);
-        if completed {
-            self.idle.handle_request(self.queue.in_progress());
-        }
-        completed
-    }
-
-    pub(crate) fn handle_write_error(&mut self, error: Error) {
-        self.error = Some(error);
-        self.write = WriteSide::Failed;
-        self.clear_queue();
-    }
-
-    pub(crate) fn handle_shutdown(&mut self, result: Result<(), Error>) {
-        match result {
-            Ok(()) => self.write = WriteSide::Ended,
-            Err(error) => self.handle_write_error(error),
-        }
-    }
-}
-
 /// Reading and time.
 impl Stream {
     pub(crate) fn wants_read(&self) -> bool {
@@ -380,6 +282,11 @@ impl Stream {
     }
 
     pub(crate) fn handle_eof(&mut self) {
+        // The kernel tells of a reset once. If a write was told, reading sees an end that the peer never sent.
+        let is_reset = self.write == WriteSide::Failed && self.failure().code() == "ECONNRESET";
+        if is_reset {
+            return self.destroy(None);
+        }
         self.read = ReadSide::Ended;
     }
 
@@ -538,7 +445,7 @@ impl Stream {
     /// What was accepted and never begun no longer counts as written, as in Node.
     fn clear_queue(&mut self) {
         let unbegun = if self.closed_before_connection { self.queue.length() } else { self.queue.not_begun() };
-        self.bytes_accepted -= unbegun as u64;
+        self.bytes_unbegun += unbegun as u64;
         self.queue.clear();
     }
 

@@ -159,6 +159,11 @@ impl Error {
         Self::describe("listen", error, |code, text| format!("listen {code}: {text} {target}")).at(target)
     }
 
+    /// `listen EINVAL: invalid argument`: what was given cannot be listened on.
+    pub(crate) fn listen_on(error: io::Error) -> Self {
+        Self::describe("listen", error, |code, text| format!("listen {code}: {text}"))
+    }
+
     /// `getaddrinfo ENOTFOUND example.invalid`.
     pub(crate) fn lookup(code: &'static str, host: &str) -> Self {
         let mut error = Self::with_kind(code, format!("getaddrinfo {code} {host}"), io::ErrorKind::NotFound);

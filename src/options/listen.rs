@@ -31,15 +31,15 @@ pub struct ListenOptions {
 }
 
 /// Node's default, and not 512.
-const BACKLOG: u32 = 511;
+pub(crate) const DEFAULT_BACKLOG: u32 = 511;
 
 impl ListenOptions {
     /// The defaults.
     pub fn new() -> Self {
-        Self { backlog: BACKLOG, readable_all: false, writable_all: false, ipv6_only: false, signal: None }
+        Self { backlog: DEFAULT_BACKLOG, readable_all: false, writable_all: false, ipv6_only: false, signal: None }
     }
 
-    /// How many connections may wait to be accepted. 511 by default; the system may allow fewer. Node's `backlog`.
+    /// How many connections may wait to be accepted. 511 by default, also for 0; the system may allow fewer. Node's `backlog`.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self

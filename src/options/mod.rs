@@ -7,6 +7,7 @@ mod socket;
 
 pub use connect::ConnectOptions;
 pub(crate) use connect::ConnectPlan;
+pub(crate) use listen::DEFAULT_BACKLOG;
 pub use listen::ListenOptions;
 pub use server::ServerOptions;
 pub use socket::SocketOptions;

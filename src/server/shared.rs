@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::runtime::Handle;
@@ -32,9 +32,11 @@ pub(crate) struct ServerShared {
 pub(crate) struct ServerState {
     pub(crate) core: Accept,
     pub(crate) listener: Option<Listener>,
-    events: VecDeque<ServerEvent>,
-    /// How the last `listen` went, until it is told.
-    outcome: Outcome,
+    events: VecDeque<Untold>,
+    /// Which call of `listen` the current state comes from; each `close` counts too.
+    generation: u64,
+    /// Where the result of that `listen` goes.
+    listening: Option<Arc<Outcome>>,
     /// Takes each connection as it comes in; without it they wait to be asked for.
     pub(crate) on_connection: Option<OnConnection>,
     /// The task that asks for events.
@@ -46,6 +48,8 @@ pub(crate) struct ServerState {
     waiters: Vec<Waker>,
     /// How often the server has closed.
     closes: u64,
+    /// The `Server` was dropped: its handles can listen no more.
+    is_abandoned: bool,
     /// Whether the program is to wait for this server.
     is_referenced: bool,
     reference: Option<Reference>,
@@ -53,12 +57,18 @@ pub(crate) struct ServerState {
 
 pub(crate) type OnConnection = Arc<dyn Fn(Socket) + Send + Sync>;
 
-#[derive(Debug, Default)]
-struct Outcome {
-    /// Which call of `listen` this is about; each `close` counts too.
-    generation: u64,
-    result: Option<Result<()>>,
-    is_told: bool,
+/// How a `listen` went. Its future and its event share it: whoever is asked first tells.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) generation: u64,
+    result: OnceLock<Result<()>>,
+}
+
+/// What nobody has asked for yet.
+#[derive(Debug)]
+enum Untold {
+    Outcome(Arc<Outcome>),
+    Event(ServerEvent),
 }
 
 /// A connection's place in the count of its server, given back when it is dropped.
@@ -70,7 +80,8 @@ impl ServerShared {
             core: Accept::default(),
             listener: None,
             events: VecDeque::new(),
-            outcome: Outcome::default(),
+            generation: 0,
+            listening: None,
             on_connection: None,
             consumer: Party::default(),
             acceptor: Party::default(),
@@ -78,6 +89,7 @@ impl ServerShared {
             back_off: None,
             waiters: Vec::new(),
             closes: 0,
+            is_abandoned: false,
             is_referenced: true,
             reference: None,
         };
@@ -88,19 +100,27 @@ impl ServerShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to listen: the number that [`settle`](Self::settle) and [`poll_outcome`](Self::poll_outcome) go by.
-    pub(crate) fn start(&self) -> Result<u64> {
+    /// Begins to listen.
+    pub(crate) fn start(&self) -> Result<Arc<Outcome>> {
         let mut state = self.lock();
+        if state.is_abandoned {
+            return Err(Error::not_running());
+        }
         if !state.core.start() {
             return Err(Error::already_listening());
         }
-        Ok(state.next_generation())
+        // A server that begins to listen gives no reference back.
+        let _none = state.update_reference();
+        state.generation += 1;
+        let outcome = Arc::new(Outcome { generation: state.generation, result: OnceLock::new() });
+        state.listening = Some(outcome.clone());
+        Ok(outcome)
     }
 
     /// Takes the result of listening, unless the server was closed meanwhile.
-    pub(crate) fn settle(self: &Arc<Self>, generation: u64, result: Result<Listener>) {
+    pub(crate) fn settle(self: &Arc<Self>, outcome: &Arc<Outcome>, result: Result<Listener>) {
         let mut state = self.lock();
-        if state.outcome.generation != generation {
+        if state.generation != outcome.generation {
             drop(state);
             // The listener, if there is one, removes its file; that is not to happen under the lock.
             return drop(result);
@@ -109,13 +129,14 @@ impl ServerShared {
             Ok(listener) => {
                 state.core.handle_listening();
                 state.listener = Some(listener);
-                state.outcome.result = Some(Ok(()));
+                outcome.set(Ok(()));
             }
             Err(error) => {
                 state.core.handle_listen_error();
-                state.outcome.result = Some(Err(error));
+                outcome.set(Err(error));
             }
         }
+        state.push(Untold::Outcome(outcome.clone()));
         let wakers = state.take_wakers();
         let reference = state.update_reference();
         drop(state);
@@ -133,24 +154,22 @@ impl ServerShared {
     }
 
     /// Ready when the server was closed since that `listen`, or the `listen` failed.
-    pub(crate) fn poll_generation_over(&self, generation: u64, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_over(&self, outcome: &Outcome, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.outcome.generation != generation || !state.core.is_open() {
+        if state.generation != outcome.generation || !state.core.is_open() {
             return Poll::Ready(());
         }
         state.wait(cx);
         Poll::Pending
     }
 
-    pub(crate) fn poll_outcome(&self, generation: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    pub(crate) fn poll_outcome(&self, outcome: &Arc<Outcome>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut state = self.lock();
-        if state.outcome.generation != generation {
-            return Poll::Ready(Err(Error::not_running()));
-        }
-        match state.outcome.result.clone() {
+        match outcome.result.get() {
             Some(result) => {
-                state.outcome.is_told = true;
-                Poll::Ready(result)
+                state.events.retain(|event| !event.is_of(outcome));
+                let is_closed = result.is_ok() && state.generation != outcome.generation;
+                Poll::Ready(if is_closed { Err(Error::not_running()) } else { result.clone() })
             }
             None => {
                 state.wait(cx);
@@ -161,9 +180,21 @@ impl ServerShared {
 
     /// Stops listening. Whether the server was open.
     pub(crate) fn close(&self) -> bool {
-        let mut state = self.lock();
+        self.close_locked(self.lock())
+    }
+
+    /// Stops listening, unless it is not that `listen` any more that the server is open by.
+    pub(crate) fn close_outcome(&self, outcome: &Outcome) {
+        let state = self.lock();
+        if state.generation == outcome.generation {
+            self.close_locked(state);
+        }
+    }
+
+    fn close_locked(&self, mut state: MutexGuard<'_, ServerState>) -> bool {
         let was_open = state.core.close();
-        state.next_generation();
+        state.generation += 1;
+        state.forget_listening();
         let listener = state.listener.take();
         let reference = state.update_reference();
         state.back_off = None;
@@ -173,6 +204,11 @@ impl ServerShared {
         drop((listener, reference));
         wake(wakers);
         was_open
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.lock().is_abandoned = true;
+        self.close();
     }
 
     /// Which close to wait for: the one that is due, or the one that has been.
@@ -217,7 +253,7 @@ impl ServerShared {
         state.has_acceptor = true;
         drop(state);
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(Acceptor(self.clone()))),
+            Ok(runtime) => drop(runtime.spawn(Acceptor { shared: self.clone(), may_restart: false })),
             Err(_) => self.lock().has_acceptor = false,
         }
     }
@@ -274,7 +310,7 @@ impl ServerState {
     /// Takes or gives back the server's share in what the program waits for. What is given back is to be dropped after
     /// the lock.
     fn update_reference(&mut self) -> Option<Reference> {
-        let is_active = self.is_referenced && self.listener.is_some();
+        let is_active = self.is_referenced && self.core.is_open();
         match &self.reference {
             None if is_active => self.reference = Some(Reference::new()),
             Some(_) if !is_active => return self.reference.take(),
@@ -284,22 +320,31 @@ impl ServerState {
     }
 
     fn take_event(&mut self) -> Option<ServerEvent> {
-        if let (Some(result), false) = (&self.outcome.result, self.outcome.is_told) {
-            self.outcome.is_told = true;
-            return Some(match result {
-                Ok(()) => ServerEvent::Listening,
-                Err(error) => ServerEvent::Error(error.clone()),
-            });
-        }
-        self.events.pop_front()
+        Some(match self.events.pop_front()? {
+            Untold::Event(event) => event,
+            Untold::Outcome(outcome) => match outcome.result.get() {
+                Some(Err(error)) => ServerEvent::Error(error.clone()),
+                _ => ServerEvent::Listening,
+            },
+        })
     }
 
-    fn push_event(&mut self, event: ServerEvent) {
+    fn push(&mut self, event: Untold) {
         if self.events.len() == MAX_EVENTS {
             let lost = self.events.pop_front();
             tracing::debug!(?lost, "nobody asks for the server's events");
         }
         self.events.push_back(event);
+    }
+
+    /// A server that is closed before its `Listening` was told never tells it.
+    fn forget_listening(&mut self) {
+        if let Some(outcome) = self.listening.take() {
+            outcome.set(Err(Error::not_running()));
+            if matches!(outcome.result.get(), Some(Ok(()))) {
+                self.events.retain(|event| !event.is_of(&outcome));
+            }
+        }
     }
 
     /// Whether the server was closed and nothing is left of it.
@@ -310,14 +355,8 @@ impl ServerState {
     fn check_closed(&mut self) {
         if self.core.take_closed() {
             self.closes += 1;
-            self.push_event(ServerEvent::Close);
+            self.push(Untold::Event(ServerEvent::Close));
         }
-    }
-
-    fn next_generation(&mut self) -> u64 {
-        let generation = self.outcome.generation + 1;
-        self.outcome = Outcome { generation, ..Outcome::default() };
-        generation
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) {
@@ -331,6 +370,19 @@ impl ServerState {
         wakers.extend(self.consumer.take());
         wakers.extend(self.acceptor.take());
         wakers
+    }
+}
+
+impl Outcome {
+    /// The first result counts.
+    fn set(&self, result: Result<()>) {
+        let _ = self.result.set(result);
+    }
+}
+
+impl Untold {
+    fn is_of(&self, outcome: &Arc<Outcome>) -> bool {
+        matches!(self, Self::Outcome(other) if Arc::ptr_eq(other, outcome))
     }
 }
 
@@ -355,17 +407,22 @@ impl std::fmt::Debug for Connection {
 }
 
 /// The background task of a server that takes connections as they come in.
-struct Acceptor(Arc<ServerShared>);
+struct Acceptor {
+    shared: Arc<ServerShared>,
+    /// Whether another one may take its place: not if this one ends because its runtime does.
+    may_restart: bool,
+}
 
 impl Future for Acceptor {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let shared = &self.0;
+        let Self { shared, may_restart } = self.get_mut();
         loop {
             let mut state = shared.lock();
             state.acceptor.unpark();
             let (Some(on_connection), Some(_)) = (state.on_connection.clone(), &state.listener) else {
+                *may_restart = true;
                 return Poll::Ready(());
             };
             let Poll::Ready(event) = state.poll_accept(shared, cx) else {
@@ -374,10 +431,13 @@ impl Future for Acceptor {
             };
             if let ServerEvent::Connection(socket) = event {
                 drop(state);
+                // A listener that panics costs its own connection only.
+                *may_restart = true;
                 on_connection(socket);
+                *may_restart = false;
                 continue;
             }
-            state.push_event(event);
+            state.push(Untold::Event(event));
             let consumer = state.consumer.take();
             drop(state);
             wake(consumer);
@@ -387,9 +447,11 @@ impl Future for Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.0.lock().has_acceptor = false;
-        // Listening may have begun again after this task had seen that it was over.
-        self.0.ensure_acceptor();
+        self.shared.lock().has_acceptor = false;
+        if self.may_restart {
+            // After a panic, or if listening has begun again since this task saw that it was over.
+            self.shared.ensure_acceptor();
+        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! Destroying a socket by a token.
+//! Destroying a socket for a reason that comes from outside: a token, or time.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
+use super::flush::LINGER;
 use super::shared::{Shared, Wait, poll_wait};
 use crate::error::Error;
 
@@ -17,20 +18,34 @@ pub(crate) fn watch(shared: &Arc<Shared>, token: CancellationToken) {
     }
     let watched = shared.clone();
     let task = async move {
-        let mut cancelled = pin!(token.cancelled());
-        let cancelled_first = poll_fn(|cx: &mut Context<'_>| {
-            if cancelled.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            poll_wait(&watched, Wait::Closed, cx).map(|_| false)
-        });
-        if cancelled_first.await {
+        if is_before_close(&watched, token.cancelled()).await {
             abort(&watched);
         }
     };
     if shared.spawn(task).is_none() {
         shared.lock().core.destroy(Some(Error::no_runtime()));
     }
+}
+
+/// Gives a connection that is still being made for a dropped socket up, when nobody answers for too long.
+pub(crate) fn limit_connecting(shared: &Arc<Shared>) {
+    let limited = shared.clone();
+    // Without a runtime nothing is being connected.
+    shared.spawn(async move {
+        if is_before_close(&limited, tokio::time::sleep(LINGER)).await && limited.lock().core.is_connecting() {
+            limited.lock().core.destroy(None);
+        }
+    });
+}
+
+/// Whether this happens before the socket is closed.
+async fn is_before_close(shared: &Arc<Shared>, happening: impl Future<Output = ()>) -> bool {
+    let mut happening = pin!(happening);
+    poll_fn(|cx| match happening.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => poll_wait(shared, Wait::Closed, cx).map(|_| false),
+    })
+    .await
 }
 
 fn abort(shared: &Arc<Shared>) {

@@ -11,8 +11,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::shared::{Locked, Shared};
 use crate::core::stream::Io;
 
-/// How long a peer may take nothing of what a dropped socket still has for it.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long a peer may take nothing of what a dropped socket still has for it, or not answer at all.
+pub(crate) const LINGER: Duration = Duration::from_secs(30);
 
 /// Writes until the queue is empty, then sends the FIN if the write side has ended, and is over. Started when a write
 /// does not fit, so a connection whose peer keeps up never pays for it.
@@ -55,11 +55,18 @@ impl Future for Flush {
     }
 }
 
-/// The runtime may end before the queue does. A later write then starts anew, or reports that there is no runtime.
+/// The runtime may end before the queue does. A later write then starts anew, or reports that there is no runtime; for a
+/// dropped socket there is no later write.
 impl Drop for Flush {
     fn drop(&mut self) {
-        if !self.is_over {
-            stop(&mut self.shared.lock());
+        if self.is_over {
+            return;
+        }
+        let mut state = self.shared.lock();
+        stop(&mut state);
+        if state.is_abandoned {
+            state.core.destroy(None);
+            state.drive();
         }
     }
 }

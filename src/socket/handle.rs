@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::shared::{Locked, Shared, Wait, now, poll_wait, report};
@@ -83,11 +84,14 @@ impl SocketHandle {
     /// `ERR_STREAM_DESTROYED`, `ERR_SOCKET_CLOSED_BEFORE_CONNECTION`, or the misuse that `write` describes.
     pub fn write_with(&self, data: impl Data) -> Written {
         let mut state = self.lock();
-        let refused = state.core.admit().err();
+        let mut refused = state.core.admit().err();
         state.write(data);
-        let position = state.core.bytes_accepted();
+        if refused.is_none() && state.core.has_failed() {
+            refused = Some(state.core.failure());
+        }
+        let (life, position) = (state.life, state.core.bytes_accepted());
         drop(state);
-        Written::new(self.shared.clone(), position, refused)
+        Written::new(self.shared.clone(), life, position, refused)
     }
 
     /// Holds back what is written from now on, until [`uncork`](Self::uncork) has been called as often as this, so that
@@ -255,7 +259,7 @@ impl SocketHandle {
 
     /// How many bytes were written, queued ones included: Node's `socket.bytesWritten`.
     pub fn bytes_written(&self) -> u64 {
-        self.lock().core.bytes_accepted()
+        self.lock().core.bytes_written()
     }
 
     /// How many bytes are in the write queue: Node's `socket.writableLength`. As in Node, a write that is partly out
@@ -327,9 +331,9 @@ impl SocketHandle {
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
-    pub async fn drained(&self) -> Result<()> {
-        let position = self.lock().core.bytes_accepted();
-        poll_fn(|cx| poll_wait(&self.shared, Wait::Flushed(position), cx)).await
+    pub fn drained(&self) -> Written {
+        let state = self.lock();
+        Written::new(self.shared.clone(), state.life, state.core.bytes_accepted(), None)
     }
 
     /// Waits until the connection is closed, for whatever reason. It never is while somebody holds the
@@ -339,8 +343,13 @@ impl SocketHandle {
     ///
     /// Dropping the future has no effect.
     pub async fn closed(&self) {
-        // The wait for the end of everything cannot fail.
-        let _ = poll_fn(|cx| poll_wait(&self.shared, Wait::Closed, cx)).await;
+        let life = self.lock().life;
+        poll_fn(|cx| {
+            let is_again = self.lock().life != life;
+            // The wait for the end of everything cannot fail.
+            if is_again { Poll::Ready(()) } else { poll_wait(&self.shared, Wait::Closed, cx).map(drop) }
+        })
+        .await;
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {

@@ -53,6 +53,8 @@ pub(crate) struct State {
     wake_flusher: bool,
     waiters: Vec<Waiter>,
     pub(crate) settings: Settings,
+    /// How often this socket has been connected again. Counters start anew each time.
+    pub(crate) life: u32,
     /// The task that makes the connection.
     pub(crate) connect_task: Option<AbortHandle>,
     /// The addresses that were tried, the last one with success if there is a connection.
@@ -114,6 +116,7 @@ impl Shared {
             wake_flusher: false,
             waiters: Vec::new(),
             settings: Settings::default(),
+            life: 0,
             connect_task: None,
             attempted: Vec::new(),
             remote: None,
@@ -129,7 +132,12 @@ impl Shared {
         Locked { shared: self, state, consequences: None }
     }
 
-    /// Starts background work for this socket; false where there is no runtime for it.
+    /// The connection belongs to the runtime in which it is made; the one that the socket was made in may have ended.
+    pub(crate) fn runtime_for_connecting(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.runtime.clone())
+    }
+
+    /// Starts background work for this socket; `None` where there is no runtime for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let runtime = self.runtime.clone().or_else(|| Handle::try_current().ok())?;
         Some(runtime.spawn(task).abort_handle())
@@ -211,11 +219,10 @@ impl State {
                         return self.start_flushing();
                     }
                 }
-                Io::Shutdown => {
-                    let result = transport.shutdown().map_err(|error| Error::system("shutdown", error));
-                    self.core.handle_shutdown(result);
-                    self.wake_consumer |= self.core.has_failed();
-                }
+                Io::Shutdown => match transport.shutdown() {
+                    Ok(()) => self.core.handle_shutdown(),
+                    Err(error) => self.fail(Error::system("shutdown", error)),
+                },
                 Io::Release { reset } => {
                     if reset {
                         transport.prepare_reset();
@@ -223,6 +230,9 @@ impl State {
                         transport.discard_unread();
                     }
                     self.core.handle_released();
+                    if self.is_abandoned {
+                        self.core.destroy(None);
+                    }
                 }
             }
         }
@@ -272,11 +282,7 @@ impl State {
     }
 
     pub(crate) fn handle_write_error(&mut self, error: io::Error) {
-        self.core.handle_write_error(Error::system("write", error));
-        self.wake_consumer = true;
-        if self.is_abandoned {
-            self.core.destroy(None);
-        }
+        self.fail(Error::system("write", error));
     }
 
     /// Writes from the queue through tokio, which wakes `cx` when there is room again.
@@ -313,11 +319,16 @@ impl State {
 
     pub(crate) fn is_over(&self, wait: Wait) -> bool {
         match wait {
-            Wait::Flushed(position) => self.core.bytes_flushed() >= position || self.core.has_failed(),
+            Wait::Flushed(position) => self.is_flushed(position) || self.core.has_failed(),
             Wait::Flushable => self.was_flushed || self.core.has_failed(),
             Wait::Finished => self.core.is_finished() || self.core.has_failed(),
             Wait::Closed => self.core.is_released(),
         }
+    }
+
+    /// Nothing is out before there is a connection, not even nothing.
+    fn is_flushed(&self, position: u64) -> bool {
+        self.core.bytes_flushed() >= position && !self.core.is_connecting()
     }
 
     /// Writes what the kernel takes. Whether everything is out.
@@ -342,6 +353,15 @@ impl State {
             }
         }
         false
+    }
+
+    /// Writing has failed. The consumer reads what has arrived and is then told; if there is none, this is the end.
+    fn fail(&mut self, error: Error) {
+        self.core.handle_write_error(error);
+        self.wake_consumer = true;
+        if self.is_abandoned {
+            self.core.destroy(None);
+        }
     }
 
     fn handle_written(&mut self, count: usize) {
@@ -471,7 +491,7 @@ fn is_transient(error: &io::Error) -> bool {
 pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let mut state = shared.lock();
     let came_true = match wait {
-        Wait::Flushed(position) => state.core.bytes_flushed() >= position,
+        Wait::Flushed(position) => state.is_flushed(position),
         Wait::Flushable => state.was_flushed,
         Wait::Finished => state.core.is_finished(),
         Wait::Closed => state.is_over(wait),

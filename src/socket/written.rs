@@ -15,13 +15,15 @@ use crate::error::{Error, Result};
 #[must_use = "it only tells when the bytes are out; use `write` if that does not matter"]
 pub struct Written {
     shared: Arc<Shared>,
+    /// Positions count from the beginning of this life of the socket.
+    life: u32,
     position: u64,
     refused: Option<Error>,
 }
 
 impl Written {
-    pub(crate) fn new(shared: Arc<Shared>, position: u64, refused: Option<Error>) -> Self {
-        Self { shared, position, refused }
+    pub(crate) fn new(shared: Arc<Shared>, life: u32, position: u64, refused: Option<Error>) -> Self {
+        Self { shared, life, position, refused }
     }
 }
 
@@ -29,8 +31,10 @@ impl Future for Written {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let is_again = self.shared.lock().life != self.life;
         match &self.refused {
             Some(error) => Poll::Ready(Err(error.clone())),
+            None if is_again => Poll::Ready(Err(Error::destroyed("write"))),
             None => poll_wait(&self.shared, Wait::Flushed(self.position), cx),
         }
     }

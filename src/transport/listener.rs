@@ -16,7 +16,7 @@ use super::tcp;
 #[cfg(unix)]
 use super::unix;
 use crate::address::Address;
-use crate::options::ListenOptions;
+use crate::options::{DEFAULT_BACKLOG, ListenOptions};
 
 /// A listening socket. Dropping it stops listening and removes the socket file.
 #[derive(Debug)]
@@ -96,6 +96,8 @@ impl Listener {
     }
 }
 
+/// As in Node, zero is the default.
 fn backlog(options: &ListenOptions) -> i32 {
-    options.backlog.try_into().unwrap_or(i32::MAX)
+    let backlog = if options.backlog == 0 { DEFAULT_BACKLOG } else { options.backlog };
+    backlog.try_into().unwrap_or(i32::MAX)
 }

@@ -1,6 +1,9 @@
 //! What the tests share: connected pairs over each transport, and events as text.
 
-#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
+#![allow(dead_code, unreachable_pub, unused_macros)]
+
+pub mod connecting;
+pub mod serving;
 
 use std::future::Future;
 use std::time::Duration;
@@ -188,4 +191,5 @@ macro_rules! on_every_transport {
         }
     )*};
 }
+#[allow(unused_imports)]
 pub(crate) use on_every_transport;

@@ -95,8 +95,14 @@ impl Stream {
         self.bytes_read
     }
 
+    /// How many bytes were ever accepted: the position of the next write.
     pub(crate) fn bytes_accepted(&self) -> u64 {
         self.bytes_accepted
+    }
+
+    /// Node's `bytesWritten`: what was accepted, less what was thrown away before it was begun.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.bytes_accepted - self.bytes_unbegun
     }
 
     pub(crate) fn writable_length(&self) -> usize {
