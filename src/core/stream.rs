@@ -332,6 +332,11 @@ impl Stream {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.timed_out |= self.idle.handle_timeout(now, self.queue.in_progress());
     }
+
+    /// Takes a timeout as something else than an event.
+    pub(crate) fn take_timeout(&mut self) -> bool {
+        std::mem::take(&mut self.timed_out)
+    }
 }
 
 /// What comes out.
@@ -394,7 +399,7 @@ impl Stream {
             self.read = ReadSide::Delivered;
             return Some(Event::End);
         }
-        std::mem::take(&mut self.timed_out).then_some(Event::Timeout)
+        self.take_timeout().then_some(Event::Timeout)
     }
 
     /// Whether [`poll_event`](Self::poll_event) would give something.

@@ -188,8 +188,9 @@ impl SocketHandle {
     /// Node's `socket.setTimeout`. Zero switches it off. Nothing is closed by it; connecting counts as inactivity.
     ///
     /// It comes once for each idle period. While queued bytes are on their way the socket is not idle; if they stall,
-    /// it comes after about two periods. Times above 2^31 - 1 ms are cut to that. The event needs somebody to ask for
-    /// events, and a runtime with its time driver enabled.
+    /// it comes after about two periods. Times above 2^31 - 1 ms are cut to that. It needs somebody to ask for events,
+    /// and a runtime with its time driver enabled. Those who wait without seeing events (`pipe`, reading bytes, awaiting
+    /// the connection) get an error with the code `ETIMEDOUT`.
     pub fn set_timeout(&self, timeout: Duration) {
         let mut state = self.lock();
         state.core.set_timeout(timeout, now());
