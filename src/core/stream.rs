@@ -49,6 +49,7 @@ pub(crate) struct Stream {
     /// Closed at once when the write side is done, without waiting for the peer's end.
     destroy_when_finished: bool,
     reset: bool,
+    is_detached: bool,
     ended_by_peer: bool,
     closed_before_connection: bool,
     error_delivered: bool,
@@ -123,6 +124,7 @@ impl Stream {
             held: false,
             destroy_when_finished: false,
             reset: false,
+            is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
             error_delivered: false,
@@ -208,7 +210,9 @@ impl Stream {
 
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
     pub(crate) fn end(&mut self) {
-        if self.write == WriteSide::Writable && !self.is_destroyed() {
+        // A socket that was destroyed without an error takes note of an end, which later writes are told of.
+        let counts = !self.is_destroyed() || self.error.is_none();
+        if self.write == WriteSide::Writable && counts {
             self.write = WriteSide::Ending;
             self.queue.uncork_all();
         }
@@ -216,6 +220,9 @@ impl Stream {
 
     /// Ends the write side and closes as soon as that is done, without waiting for the peer.
     pub(crate) fn destroy_soon(&mut self) {
+        if self.is_destroyed() {
+            return;
+        }
         self.end();
         self.destroy_when_finished = true;
         if self.write == WriteSide::Delivered {
@@ -225,6 +232,7 @@ impl Stream {
 
     /// Nobody will ask for events any more: what is queued goes out, then the transport is released.
     pub(crate) fn detach(&mut self) {
+        self.is_detached = true;
         match self.phase {
             Phase::Open if self.write != WriteSide::Failed => self.destroy_soon(),
             Phase::Connecting if !self.queue.is_empty() => self.destroy_soon(),
@@ -243,7 +251,9 @@ impl Stream {
         self.closed_before_connection = self.phase == Phase::Connecting;
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
         if !matches!(self.connect_events.front(), Some(Event::Ready)) {
-            self.connect_events = VecDeque::new();
+            // The attempt at a path is told within the call.
+            let is_told = |event: &Event| matches!(event, Event::ConnectionAttempt { address: Address::Path(_) });
+            self.connect_events.retain(is_told);
         }
         self.phase = Phase::Destroyed;
         self.clear_queue();
@@ -278,16 +288,27 @@ impl Stream {
     /// Whether and how a write may begin. Changes nothing.
     pub(crate) fn admit(&self) -> Result<Admission, Error> {
         match (self.phase, self.write) {
-            (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
-            (_, WriteSide::Failed) => Err(self.failure()),
+            (Phase::Destroyed | Phase::Closed, _) if self.is_detached => Err(Error::destroyed("write")),
             (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) if self.ended_by_peer => {
                 Err(Error::ended_by_peer())
             }
             (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) => Err(Error::write_after_end()),
+            (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
+            (_, WriteSide::Failed) => Err(self.failure()),
+            // Nobody looks for a connection before the cork is out.
+            (Phase::Unconnected, _) if self.queue.is_corked() => Ok(Admission::Queue),
             (Phase::Unconnected, _) => Err(Error::socket_closed()),
             (Phase::Connecting, _) => Ok(Admission::Queue),
             (Phase::Open, _) if self.queue.is_idle() => Ok(Admission::Direct),
             (Phase::Open, _) => Ok(Admission::Queue),
+        }
+    }
+
+    /// Like [`admit`](Self::admit) for what comes with an end. Only plain writes are told that the peer has ended.
+    pub(crate) fn admit_last(&self) -> Result<Admission, Error> {
+        match self.write {
+            WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered => Err(Error::write_after_end()),
+            WriteSide::Writable | WriteSide::Failed => self.admit(),
         }
     }
 
@@ -303,6 +324,11 @@ impl Stream {
     pub(crate) fn handle_direct_write(&mut self, length: usize) {
         self.bytes_accepted += length as u64;
         self.bytes_flushed += length as u64;
+    }
+
+    /// The kernel refused a direct write, which counts as written all the same.
+    pub(crate) fn handle_direct_failure(&mut self, length: usize) {
+        self.bytes_accepted += length as u64;
     }
 
     /// The kernel took a direct write of `length` bytes but for this rest.
@@ -338,6 +364,9 @@ impl Stream {
     pub(crate) fn uncork(&mut self) {
         let was_sendable = self.queue.is_sendable();
         self.queue.uncork();
+        if self.phase == Phase::Unconnected && self.queue.is_sendable() {
+            return self.destroy(Some(Error::socket_closed()));
+        }
         if !was_sendable {
             self.idle.handle_request(self.queue.in_progress());
         }
@@ -458,8 +487,7 @@ impl Stream {
         if self.phase != Phase::Open || self.read != ReadSide::Delivered {
             return;
         }
-        if !self.allow_half_open && self.write == WriteSide::Writable {
-            self.ended_by_peer = true;
+        if !self.allow_half_open {
             self.end();
         }
     }
@@ -467,6 +495,11 @@ impl Stream {
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         if !self.has_event() {
             return None;
+        }
+        // What was written before the connection is out by the time that 'connect' is told.
+        let is_ready = matches!(self.connect_events.front(), Some(Event::Ready));
+        if is_ready && self.phase == Phase::Open && self.write == WriteSide::Writable && self.queue.take_drained() {
+            return Some(Event::Drain);
         }
         if let Some(event) = self.connect_events.pop_front() {
             return Some(event);
@@ -489,6 +522,7 @@ impl Stream {
         }
         if self.read == ReadSide::Ended {
             self.read = ReadSide::Delivered;
+            self.ended_by_peer = !self.allow_half_open;
             return Some(Event::End);
         }
         std::mem::take(&mut self.timed_out).then_some(Event::Timeout)
