@@ -42,7 +42,7 @@ impl Generator {
             let reaction = self.reaction();
             text += &format!("on {event}: {reaction}\n");
         }
-        self.opening(&mut text, is_server, &mut sketch);
+        self.opening(&mut text, is_server, is_unix, &mut sketch);
         for _ in 0..1 + self.below(steps) {
             let line = self.step(&mut sketch, is_unix);
             text += &line;
@@ -51,14 +51,17 @@ impl Generator {
         Scenario::parse(&text).unwrap_or_else(|error| unreachable!("{error} in {text}"))
     }
 
-    fn opening(&mut self, text: &mut String, is_server: bool, sketch: &mut Sketch) {
+    fn opening(&mut self, text: &mut String, is_server: bool, is_unix: bool, sketch: &mut Sketch) {
         if is_server {
             *text += "server.listen\npeer connect\n";
             return;
         }
         if self.chance(8) {
-            let first = self.call(sketch);
-            *text += &format!("{first}\n");
+            let first = self.call("", sketch);
+            // Node forgets on connecting that it has ended, and sends the FIN all the same: an intended departure.
+            if !(first.starts_with("end") || first == "destroy_soon") {
+                *text += &format!("{first}\n");
+            }
         }
         if self.chance(4) {
             return;
@@ -66,8 +69,11 @@ impl Generator {
         *text += "connect";
         for _ in 0..2 {
             if self.chance(15) {
-                let call = self.call(sketch);
-                *text += &format!("; {call}");
+                let call = self.call("", sketch);
+                // Over Unix, Node is connected within the call: an intended departure.
+                if !(is_unix && call.starts_with("destroy")) {
+                    *text += &format!("; {call}");
+                }
             }
         }
         *text += "\npeer accept\n";
@@ -76,23 +82,29 @@ impl Generator {
     fn step(&mut self, sketch: &mut Sketch, is_unix: bool) -> String {
         match self.below(100) {
             0..=49 => {
-                let mut line = self.call(sketch);
+                let mut line = self.call("", sketch);
                 while self.chance(20) {
                     line += "; ";
-                    line += &self.call(sketch);
+                    let call = self.call(&line, sketch);
+                    line += &call;
                 }
                 line
+            }
+            // A paused Node reads ahead and sockeye does not, on purpose: nothing arrives while it is paused.
+            50..=80 if sketch.is_paused => {
+                sketch.is_paused = false;
+                "resume".into()
             }
             50..=67 if !sketch.peer_done => format!("peer send {}", self.pick(&[1, 10, 500, 5000])),
             68..=75 if !sketch.peer_done => {
                 sketch.peer_done = true;
                 "peer fin".into()
             }
-            76..=78 if !sketch.peer_done && !is_unix && !sketch.is_paused => {
+            76..=78 if !sketch.peer_done && !is_unix => {
                 sketch.peer_done = true;
                 "peer rst".into()
             }
-            79..=80 if !sketch.is_paused => {
+            79..=80 if !sketch.peer_done => {
                 sketch.peer_done = true;
                 "peer close".into()
             }
@@ -101,21 +113,26 @@ impl Generator {
         }
     }
 
-    fn call(&mut self, sketch: &mut Sketch) -> String {
+    fn call(&mut self, line: &str, sketch: &mut Sketch) -> String {
         match self.below(100) {
             0..=24 => format!("write {}", self.size(sketch)),
-            25..=31 => format!("write_told {}", self.size(sketch)),
+            // Node tells a write that is cut off by a destroy that all is well: an intended departure.
+            25..=31 => format!("write_told {}", self.pick(SMALL)),
             32..=41 => "end".into(),
             42..=46 => format!("end {}", self.size(sketch)),
             47..=51 => "destroy".into(),
             52..=54 => "destroy_error".into(),
             55..=58 => "destroy_soon".into(),
-            59..=62 => "reset".into(),
+            // Node fails to reset in the turn in which it ended: an intended departure.
+            59..=62 if !line.contains("end") && !line.contains("destroy_soon") => "reset".into(),
             63..=68 => {
                 sketch.is_paused = true;
                 "pause".into()
             }
-            69..=77 => "resume".into(),
+            69..=77 => {
+                sketch.is_paused = false;
+                "resume".into()
+            }
             78..=82 => "cork".into(),
             83..=88 => "uncork".into(),
             89..=90 => {

@@ -90,7 +90,10 @@ impl Run<'_> {
     fn take(&mut self) -> Result<(), String> {
         let answer = self.side.ask(&json!({ "cmd": "take" }))?;
         let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
-        for record in list("records") {
+        // A program has the events of the server and of its sockets from different places: their order is its affair.
+        let is_close = |record: &Value| record["who"] == "server" && record["ev"] == "close";
+        let (closes, others): (Vec<_>, Vec<_>) = list("records").into_iter().partition(is_close);
+        for record in list("answers").into_iter().chain(others).chain(closes) {
             self.trace.push(self.names.line(&record));
         }
         for record in list("told") {

@@ -46,7 +46,7 @@ pub fn serve() -> Result<(), String> {
                 match name {
                     "do" => {
                         for call in command["calls"].as_array().into_iter().flatten() {
-                            here.perform(call, None);
+                            here.perform(call);
                         }
                         json!({})
                     }

@@ -22,10 +22,10 @@ function serve() {
     switch (command.cmd) {
       case 'version': reply({ version: process.versions.node }); break;
       case 'begin': begin(command); reply({}); break;
-      case 'do': for (const call of command.calls) perform(call, null); reply({}); break;
+      case 'do': for (const call of command.calls) perform(call, null, answer); reply({}); break;
       case 'settle': return settle((progress) => { reply({ progress }); setImmediate(serve); });
       case 'elapse': return void setTimeout(() => { reply({}); setImmediate(serve); }, command.ms);
-      case 'take': reply({ records: world.records.splice(0), told: world.told.splice(0), state: snapshots() }); break;
+      case 'take': reply({ records: world.records.splice(0), answers: world.answers.splice(0), told: world.told.splice(0), state: snapshots() }); break;
       case 'where': reply(where()); break;
       case 'finish': finish(); return settle(() => { world = null; reply({}); setImmediate(serve); });
     }
@@ -66,7 +66,7 @@ function begin({ isServer, options, reactions, places }) {
     keepAlive: values.keep_alive === true,
     keepAliveInitialDelay: values.keep_alive_initial_delay ?? 0,
   };
-  world = { records: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, isOver: false };
+  world = { records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, isOver: false };
   if (isServer) watchServer(net.createServer(nodeOptions));
   else watchSocket(new net.Socket(nodeOptions));
 }
@@ -93,6 +93,8 @@ function watchServer(server) {
 function watchSocket(socket) {
   const entry = { socket, who: `s${world.sockets.length}`, position: 0 };
   world.sockets.push(entry);
+  // Node knows the remote address later only if somebody has asked for it.
+  void socket.remoteAddress;
   const here = world;
   const tell = (ev, extra) => {
     if (here !== world || here.isOver) return;
@@ -100,12 +102,14 @@ function watchSocket(socket) {
     react(ev, entry);
   };
   socket.on('lookup', (error, address, family, host) => tell('lookup', { host, address, error: error ? describe(error) : null }));
+  socket.on('connect', () => void socket.remoteAddress);
   socket.on('connectionAttempt', (address, port) => tell('connectionAttempt', { address, port: port ?? null }));
   socket.on('connectionAttemptFailed', (address, port, family, error) =>
     tell('connectionAttemptFailed', { address, port: port ?? null, error: describe(error) }));
   for (const name of ['connect', 'ready', 'end', 'drain', 'finish', 'timeout']) socket.on(name, () => tell(name));
   socket.on('error', (error) => tell('error', { error: describe(error) }));
-  socket.on('close', (hadError) => tell('close', { hadError }));
+  // Without a connection Node passes no argument; then it is not compared.
+  socket.on('close', (hadError) => tell('close', { hadError: hadError ?? socket.errored !== null }));
   socket.on('data', (chunk) => {
     if (here !== world || here.isOver) return;
     recordData(entry.who, chunk);
@@ -120,11 +124,11 @@ function react(event, entry) {
   for (const reaction of world.reactions) {
     if (reaction.event !== event) continue;
     world.reacted.add(key);
-    for (const call of reaction.calls) perform(call, entry);
+    for (const call of reaction.calls) perform(call, entry, record);
   }
 }
 
-function perform({ target, name, argument }, current) {
+function perform({ target, name, argument }, current, record) {
   const entry = target === 'server' ? null : target === 'this' ? current ?? world.sockets[0] : world.sockets[target];
   const who = entry ? entry.who : 'server';
   if (target === 'server' ? !world.server : !entry) return record({ who: String(target), call: name, result: 'nobody' });
@@ -200,6 +204,12 @@ function bytes(entry, count) {
   return buffer;
 }
 
+// What the driver's own calls return stands apart: an event that comes inside of a call stays behind it.
+function answer(entry) {
+  activity++;
+  world.answers.push(entry);
+}
+
 function record(entry) {
   activity++;
   world?.records.push(entry);
@@ -218,7 +228,8 @@ function recordData(who, chunk) {
 
 function describe(error) {
   const { code, message, syscall, address, port, errno } = error;
-  return { code, message, syscall, address, port, errno };
+  // For a path Node says port -1.
+  return { code, message, syscall, address, port: port === -1 ? undefined : port, errno };
 }
 
 function where() {
@@ -250,7 +261,8 @@ function snapshots() {
       who: 'server',
       listening: server.listening,
       connections: server._connections,
-      address: address === null ? null : typeof address === 'string' ? address : [address.address, address.port],
+      // Of a path Node says it whether or not it listens.
+      address: address === null || !server.listening ? null : typeof address === 'string' ? address : [address.address, address.port],
     });
   }
   return state;

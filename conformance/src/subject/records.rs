@@ -6,6 +6,8 @@ use sockeye::Error;
 #[derive(Default)]
 pub struct Records {
     list: Vec<Value>,
+    /// What the driver's own calls returned.
+    answers: Vec<Value>,
     /// How write callbacks went: apart, since a future's place among the events is the program's affair.
     told: Vec<Value>,
     /// Data that may still grow: how it is cut into chunks is chance.
@@ -27,6 +29,11 @@ impl Records {
         self.list.push(record);
     }
 
+    pub fn push_answer(&mut self, answer: Value) {
+        self.activity += 1;
+        self.answers.push(answer);
+    }
+
     pub fn push_told(&mut self, who: &str, error: Option<&Error>) {
         self.activity += 1;
         self.told.push(json!({ "who": who, "error": error.map(describe) }));
@@ -43,9 +50,10 @@ impl Records {
         data.hash = bytes.iter().fold(data.hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     }
 
-    pub fn take(&mut self) -> (Vec<Value>, Vec<Value>) {
+    pub fn take(&mut self) -> Value {
+        use std::mem::take;
         self.flush();
-        (std::mem::take(&mut self.list), std::mem::take(&mut self.told))
+        json!({ "records": take(&mut self.list), "answers": take(&mut self.answers), "told": take(&mut self.told) })
     }
 
     fn flush(&mut self) {

@@ -61,7 +61,7 @@ impl World {
     }
 
     pub fn take(&self) -> Value {
-        let (records, told) = self.records.borrow_mut().take();
+        let mut answer = self.records.borrow_mut().take();
         let mut state: Vec<Value> = self.sockets.borrow().iter().map(|entry| entry.snapshot()).collect();
         if let Some(server) = &self.server {
             let address = server.address().map(|address| match address.ip() {
@@ -73,7 +73,8 @@ impl World {
                 json!({ "who": "server", "listening": listening, "connections": connections, "address": address }),
             );
         }
-        json!({ "records": records, "told": told, "state": state })
+        answer["state"] = state.into();
+        answer
     }
 
     /// Where the server is to be reached.
@@ -99,8 +100,15 @@ impl World {
         }
     }
 
+    /// Does one call of the driver's.
+    pub fn perform(self: &Rc<Self>, call: &Value) {
+        if let Some(answer) = self.call(call, None) {
+            self.records.borrow_mut().push_answer(answer);
+        }
+    }
+
     /// Does one call. `current` is the socket whose event it answers.
-    pub fn perform(self: &Rc<Self>, call: &Value, current: Option<&Rc<Entry>>) {
+    fn call(self: &Rc<Self>, call: &Value, current: Option<&Rc<Entry>>) -> Option<Value> {
         let (name, argument) = (text(&call["name"]), call["argument"].as_str());
         let target = &call["target"];
         let entry = match target.as_u64() {
@@ -119,9 +127,9 @@ impl World {
             }
         };
         match result {
-            Ok(None) => {}
-            Ok(Some(result)) => self.record(json!({ "who": who, "call": name, "result": result })),
-            Err(error) => self.record(json!({ "who": who, "call": name, "throws": describe(&error) })),
+            Ok(None) => None,
+            Ok(Some(result)) => Some(json!({ "who": who, "call": name, "result": result })),
+            Err(error) => Some(json!({ "who": who, "call": name, "throws": describe(&error) })),
         }
     }
 
@@ -259,7 +267,9 @@ impl World {
         for (_, calls) in self.reactions.iter().filter(|(name, _)| name == event) {
             self.reacted.borrow_mut().insert(key.clone());
             for call in calls.as_array().into_iter().flatten() {
-                self.perform(call, entry);
+                if let Some(record) = self.call(call, entry) {
+                    self.record(record);
+                }
             }
         }
     }
