@@ -91,6 +91,10 @@ impl SocketHandle {
         state.life = state.life.wrapping_add(u32::from(is_again));
         state.remote = None;
         state.attempted.clear();
+        state.can_reset = !matches!(endpoint, Endpoint::Path(_));
+        if let Endpoint::Path(path) = &endpoint {
+            state.core.handle_attempt(Address::Path(path.clone()));
+        }
         state.touch();
         drop(state);
         let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();

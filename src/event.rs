@@ -22,9 +22,9 @@ pub enum Event {
     /// A host name was resolved, or could not be: Node's `'lookup'`. Once for each address that was found. Never for
     /// literal addresses and paths.
     Lookup(Box<Lookup>),
-    /// A connection to this address is being tried: Node's `'connectionAttempt'`. Not for paths.
+    /// A connection to this address is being tried: Node's `'connectionAttempt'`.
     ConnectionAttempt {
-        /// The address.
+        /// The address, or the path.
         address: Address,
     },
     /// The attempt failed; if there are more addresses, the next one is tried. Node's `'connectionAttemptFailed'`.

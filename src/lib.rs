@@ -1,10 +1,10 @@
-//! Node.js's `net` module as a Rust library: TCP and IPC servers and clients on tokio, with the behaviour of Node v20. It
-//! brings what a network program otherwise writes by hand: a write queue with a high-water mark, half-open policy, idle
-//! timeouts, connection limits, graceful close, racing connection attempts, errors that name the address, and one type for
-//! TCP and Unix domain sockets.
+//! Node.js's `net` module as a Rust library: TCP and IPC servers and clients on tokio, with the behaviour of Node v20.
+//! It brings what a network program otherwise writes by hand: a write queue with a high-water mark, half-open policy,
+//! idle timeouts, connection limits, graceful close, racing connection attempts, errors that name the address, and one
+//! type for TCP and Unix domain sockets.
 //!
-//! Two manuals go into detail: [coming from Node](coming_from_node) has each idiom of Node's documentation beside its Rust
-//! form; [coming from tokio](coming_from_tokio) says what each piece replaces.
+//! Two manuals go into detail: [coming from Node](coming_from_node) has each idiom of Node's documentation beside its
+//! Rust form; [coming from tokio](coming_from_tokio) says what each piece replaces.
 //!
 //! # A server and a client
 //!
@@ -69,37 +69,38 @@
 //! - [`Socket::next`], or the socket as a [`Stream`](futures_core::Stream), gives [`Event`]s in Node's order. With
 //!   [`Socket::next_into`] the bytes go into a buffer of yours.
 //! - [`Socket::pipe`] passes everything on to another socket, or back to the same one.
-//! - The socket is a tokio [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), so codecs, TLS
-//!   and HTTP libraries run over it.
+//! - The socket is a tokio [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), so codecs,
+//!   TLS and HTTP libraries run over it.
 //! - [`Socket::attach`] hands it to a task that calls closures, one for each event: [`Listeners`].
 //!
 //! Nothing is read while nobody asks. What the peer sends then stays with the kernel, which holds the peer up.
 //!
 //! # Writing
 //!
-//! [`write`](SocketHandle::write) hands the bytes to the kernel in the call and never waits. What the kernel does not take
-//! is queued, and leaves in the background without anybody polling. When the queue has reached the high-water mark (64 KiB)
-//! `write` returns `false`. The bytes are accepted all the same; who cares for memory waits for [`Event::Drain`] or
-//! [`drained`](SocketHandle::drained) before it writes on. [`write_with`](SocketHandle::write_with) tells when these bytes
-//! have reached the kernel, [`try_write`](SocketHandle::try_write) returns misuse as an error, and
-//! [`cork`](SocketHandle::cork) gathers small pieces.
+//! [`write`](SocketHandle::write) hands the bytes to the kernel in the call and never waits. What the kernel does not
+//! take is queued, and leaves in the background without anybody polling. When the queue has reached the high-water mark
+//! (64 KiB) `write` returns `false`. The bytes are accepted all the same; to bound the memory, wait for
+//! [`Event::Drain`] or [`drained`](SocketHandle::drained) before the next write.
+//! [`write_with`](SocketHandle::write_with) tells when these bytes have reached the kernel,
+//! [`try_write`](SocketHandle::try_write) returns misuse as an error, and [`cork`](SocketHandle::cork) gathers small
+//! pieces.
 //!
 //! Everything but reading is on [`SocketHandle`]. It is `Clone`, and any task can hold one: [`Socket::handle`].
 //!
 //! # Ends
 //!
 //! Each side ends on its own. [`end`](SocketHandle::end) ends this side behind what was written ([`Event::Finish`]);
-//! [`Event::End`] says that the peer has ended its own. By default this side then ends too, after a chance for a last word;
-//! with [`allow_half_open`](SocketOptions::allow_half_open) it stays open until `end` is called. When both sides have
-//! ended, the socket closes. [`destroy`](SocketHandle::destroy) closes at once and drops what is queued. [`Event::Close`]
-//! is the last event, always.
+//! [`Event::End`] says that the peer has ended its own. By default this side then ends too, after a chance for a last
+//! word; with [`allow_half_open`](SocketOptions::allow_half_open) it stays open until `end` is called. When both sides
+//! have ended, the socket closes. [`destroy`](SocketHandle::destroy) closes at once and drops what is queued.
+//! [`Event::Close`] is the last event, always.
 //!
 //! # Errors
 //!
 //! There is one [`Error`], with Node's [`code`](Error::code) (`"ECONNREFUSED"`, `"ERR_SERVER_ALREADY_LISTEN"`), Node's
-//! message (`connect ECONNREFUSED 127.0.0.1:1`), and the address. It converts from and to [`std::io::Error`]. A socket that
-//! fails gives [`Event::Error`], then [`Event::Close`]. Unlike in Node, an error that nobody looks at does not end the
-//! program.
+//! message (`connect ECONNREFUSED 127.0.0.1:1`), and the address. It converts from and to [`std::io::Error`]. A socket
+//! that fails gives [`Event::Error`], then [`Event::Close`]. Unlike in Node, an error that nobody looks at does not end
+//! the program.
 //!
 //! # Drop, cancel, and when nobody polls
 //!
@@ -115,8 +116,8 @@
 //!
 //! # Where it departs from Node
 //!
-//! Addresses of a name [race](AutoSelectFamily::Race) instead of being given up when slow; the high-water mark is 64 KiB; a
-//! limit of zero connections takes none; a string is an endpoint only if it can be read in one way. The
+//! Addresses of a name [race](AutoSelectFamily::Race) instead of being given up when slow; the high-water mark is 64
+//! KiB; a limit of zero connections takes none; a string is an endpoint only if it can be read in one way. The
 //! [manual](coming_from_node#what-is-different-and-why) gives the reasons, docs/parity.md every member of Node's
 //! documentation and where it differs.
 //!

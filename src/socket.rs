@@ -286,9 +286,6 @@ impl Socket {
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if let Some(event) = self.held.take() {
-            return Poll::Ready(Some(*event));
-        }
         scratch::with(|buffer| {
             loop {
                 let step = ready!(self.poll_step(cx, ReadTo::Spare(buffer)));
@@ -319,6 +316,9 @@ impl Socket {
 
     /// Looks for the next event, or reads.
     pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>, mut read_to: ReadTo<'_>) -> Poll<Step> {
+        if let Some(event) = self.held.take() {
+            return Poll::Ready(Step::Event(*event));
+        }
         let mut state = self.handle.shared.lock();
         state.consumer.unpark();
         state.core.handle_consumer();

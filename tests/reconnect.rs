@@ -39,8 +39,7 @@ fn refusing(transport: Transport) -> (Address, Option<socket2::Socket>) {
 
 /// The events of connecting.
 fn connecting(address: &Address) -> Vec<String> {
-    let attempt = address.ip().map(|address| format!("connectionAttempt {address}"));
-    attempt.into_iter().chain(["connect".to_owned(), "ready".to_owned()]).collect()
+    vec![format!("connectionAttempt {address}"), "connect".into(), "ready".into()]
 }
 
 /// Connects and waits until that is done.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{Transport, next, pattern};
 use sockeye::Socket;
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 const fn ms(count: u64) -> Duration {
@@ -125,6 +126,24 @@ async fn ends_a_pipe_since_nobody_else_could_see_it() {
     assert!(!socket.destroyed());
     peer.end_with("go on");
     assert_eq!(socket.pipe(&echo).await.unwrap(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fails_a_read_that_waits_and_leaves_the_socket_open() {
+    let (mut socket, peer) = Transport::Memory.pair().await;
+    let start = Instant::now();
+    socket.set_timeout(ms(100));
+    for elapsed in [100, 200] {
+        let error = socket.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!((error.kind(), start.elapsed()), (std::io::ErrorKind::TimedOut, ms(elapsed)));
+        assert_eq!(sockeye::Error::from(error).code(), "ETIMEDOUT");
+        // One for each idle period: it takes activity to begin the next.
+        assert!(tokio::time::timeout(Duration::ZERO, socket.read(&mut [0; 10])).await.is_err());
+        socket.write("x");
+    }
+    peer.write("late");
+    assert_eq!(socket.read(&mut [0; 10]).await.unwrap(), 4);
+    assert!(!socket.destroyed());
 }
 
 #[tokio::test]

@@ -160,7 +160,7 @@ on_every_transport! {
         assert!(!socket.write("after"));
         assert!(socket.destroyed());
         assert_eq!(rest(&mut socket).await, ["error write after end", "close true"]);
-        assert_eq!(socket.try_write("after").unwrap_err().code(), "ERR_STREAM_DESTROYED");
+        assert_eq!(socket.try_write("after").unwrap_err().code(), "ERR_STREAM_WRITE_AFTER_END");
         assert!(!socket.write("after"));
         assert_eq!(rest(&mut socket).await, [""; 0]);
         assert_eq!(next(&mut peer).await, "data 6");

@@ -60,6 +60,10 @@ impl WriteQueue {
         self.length == 0 && self.corked == 0
     }
 
+    pub(crate) fn is_corked(&self) -> bool {
+        self.corked > 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.length == 0
     }

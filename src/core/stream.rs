@@ -47,6 +47,7 @@ pub(crate) struct Stream {
     /// Closed at once when the write side is done, without waiting for the peer's end.
     destroy_when_finished: bool,
     reset: bool,
+    is_detached: bool,
     ended_by_peer: bool,
     closed_before_connection: bool,
     error_delivered: bool,
@@ -121,6 +122,7 @@ impl Stream {
             held: false,
             destroy_when_finished: false,
             reset: false,
+            is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
             error_delivered: false,
@@ -206,7 +208,9 @@ impl Stream {
 
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
     pub(crate) fn end(&mut self) {
-        if self.write == WriteSide::Writable && !self.is_destroyed() {
+        // A socket that was destroyed without an error takes note of an end, which later writes are told of.
+        let counts = !self.is_destroyed() || self.error.is_none();
+        if self.write == WriteSide::Writable && counts {
             self.write = WriteSide::Ending;
             self.queue.uncork_all();
         }
@@ -214,6 +218,9 @@ impl Stream {
 
     /// Ends the write side and closes as soon as that is done, without waiting for the peer.
     pub(crate) fn destroy_soon(&mut self) {
+        if self.is_destroyed() {
+            return;
+        }
         self.end();
         self.destroy_when_finished = true;
         if self.write == WriteSide::Delivered {
@@ -223,6 +230,7 @@ impl Stream {
 
     /// Nobody will ask for events any more: what is queued goes out, then the transport is released.
     pub(crate) fn detach(&mut self) {
+        self.is_detached = true;
         match self.phase {
             Phase::Open if self.write != WriteSide::Failed => self.destroy_soon(),
             Phase::Connecting if !self.queue.is_empty() => self.destroy_soon(),
@@ -241,7 +249,9 @@ impl Stream {
         self.closed_before_connection = self.phase == Phase::Connecting;
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
         if !matches!(self.connect_events.front(), Some(Event::Ready)) {
-            self.connect_events = VecDeque::new();
+            // The attempt at a path is told within the call.
+            let is_told = |event: &Event| matches!(event, Event::ConnectionAttempt { address: Address::Path(_) });
+            self.connect_events.retain(is_told);
         }
         self.phase = Phase::Destroyed;
         self.clear_queue();
@@ -332,6 +342,11 @@ impl Stream {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.timed_out |= self.idle.handle_timeout(now, self.queue.in_progress());
     }
+
+    /// Takes a timeout as something else than an event.
+    pub(crate) fn take_timeout(&mut self) -> bool {
+        std::mem::take(&mut self.timed_out)
+    }
 }
 
 /// What comes out.
@@ -361,8 +376,7 @@ impl Stream {
         if self.phase != Phase::Open || self.read != ReadSide::Delivered {
             return;
         }
-        if !self.allow_half_open && self.write == WriteSide::Writable {
-            self.ended_by_peer = true;
+        if !self.allow_half_open {
             self.end();
         }
     }
@@ -370,6 +384,11 @@ impl Stream {
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         if !self.has_event() {
             return None;
+        }
+        // What was written before the connection is out by the time that 'connect' is told.
+        let is_ready = matches!(self.connect_events.front(), Some(Event::Ready));
+        if is_ready && self.phase == Phase::Open && self.write == WriteSide::Writable && self.queue.take_drained() {
+            return Some(Event::Drain);
         }
         if let Some(event) = self.connect_events.pop_front() {
             return Some(event);
@@ -392,9 +411,10 @@ impl Stream {
         }
         if self.read == ReadSide::Ended {
             self.read = ReadSide::Delivered;
+            self.ended_by_peer = !self.allow_half_open;
             return Some(Event::End);
         }
-        std::mem::take(&mut self.timed_out).then_some(Event::Timeout)
+        self.take_timeout().then_some(Event::Timeout)
     }
 
     /// Whether [`poll_event`](Self::poll_event) would give something.
@@ -444,7 +464,7 @@ impl Stream {
 
     /// What was accepted and never begun no longer counts as written, as in Node.
     fn clear_queue(&mut self) {
-        let unbegun = if self.closed_before_connection { self.queue.length() } else { self.queue.not_begun() };
+        let unbegun = self.queue.not_begun();
         self.bytes_unbegun += unbegun as u64;
         self.queue.clear();
     }

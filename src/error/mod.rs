@@ -282,11 +282,7 @@ impl Error {
     }
 
     pub(crate) fn invalid_handle_type() -> Self {
-        Self::with_kind(
-            "ERR_INVALID_HANDLE_TYPE",
-            "This handle type cannot be reset: it is not a TCP socket",
-            io::ErrorKind::Unsupported,
-        )
+        Self::with_kind("ERR_INVALID_HANDLE_TYPE", "This handle type cannot be sent", io::ErrorKind::Unsupported)
     }
 
     pub(crate) fn already_listening() -> Self {

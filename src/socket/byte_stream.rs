@@ -6,25 +6,28 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Socket;
-use super::shared::{State, Wait, poll_wait};
+use super::shared::{State, Wait, now, poll_wait};
+use super::{Socket, poll_timer};
 use crate::core::stream::Admission;
 use crate::error::Error;
 
 /// Reads bytes straight into the caller's buffer. The end of the peer is the end of file, and whatever
 /// `allow_half_open` says, this side stays open until it is shut down or dropped, as everywhere in tokio. While the
-/// socket is paused or connecting, it waits. Events that are due stay for whoever asks for events.
+/// socket is paused or connecting, it waits. Events that are due stay for whoever asks for events, but for the idle
+/// timeout, which nobody else would see: a read that waits for so long fails, and the socket stays open.
 ///
 /// # Errors
 ///
-/// The error that destroyed the socket, or `ERR_STREAM_DESTROYED`; both keep their [`code`](Error::code) inside the
+/// `ETIMEDOUT` after the [idle timeout](crate::SocketHandle::set_timeout), the error that destroyed the socket, or
+/// `ERR_STREAM_DESTROYED`; all keep their [`code`](Error::code) inside the
 /// [`io::Error`].
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let mut state = self.get_mut().handle.shared.lock();
+        let Self { handle, timer, .. } = self.get_mut();
+        let mut state = handle.shared.lock();
         state.consumer.unpark();
         if state.core.has_read_end() {
             state.core.take_end();
@@ -51,6 +54,15 @@ impl AsyncRead for Socket {
         }
         if state.core.is_destroyed() {
             return Poll::Ready(Err(state.core.failure_of("read").into()));
+        }
+        while let Some(deadline) = state.core.poll_timeout() {
+            if poll_timer(timer, deadline.into(), cx).is_pending() {
+                break;
+            }
+            state.core.handle_timeout(now());
+        }
+        if state.core.take_timeout() {
+            return Poll::Ready(Err(Error::timed_out().into()));
         }
         state.consumer.park(cx);
         Poll::Pending

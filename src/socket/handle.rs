@@ -122,8 +122,12 @@ impl SocketHandle {
     /// [Writes](Self::write) a last piece and [ends](Self::end).
     pub fn end_with(&self, data: impl Data) {
         let mut state = self.lock();
-        state.write(data);
-        state.core.end();
+        // Node takes no note of an end that comes with data for a socket that is destroyed.
+        let is_destroyed = state.core.is_destroyed();
+        state.write_last(data);
+        if !is_destroyed {
+            state.core.end();
+        }
         state.drive();
     }
 
@@ -155,7 +159,11 @@ impl SocketHandle {
     /// never was connected, [`Event::Error`](crate::Event::Error) with `ERR_SOCKET_CLOSED` follows instead.
     pub fn reset_and_destroy(&self) -> Result<()> {
         let mut state = self.lock();
-        if state.transport.as_ref().is_some_and(|transport| !transport.can_reset()) {
+        let can_reset = match &state.transport {
+            Some(transport) => transport.can_reset(),
+            None => !state.core.is_connecting() || state.can_reset,
+        };
+        if !can_reset {
             return Err(Error::invalid_handle_type());
         }
         state.core.reset_and_destroy();
@@ -188,8 +196,9 @@ impl SocketHandle {
     /// Node's `socket.setTimeout`. Zero switches it off. Nothing is closed by it; connecting counts as inactivity.
     ///
     /// It comes once for each idle period. While queued bytes are on their way the socket is not idle; if they stall,
-    /// it comes after about two periods. Times above 2^31 - 1 ms are cut to that. The event needs somebody to ask for
-    /// events, and a runtime with its time driver enabled.
+    /// it comes after about two periods. Times above 2^31 - 1 ms are cut to that. It needs somebody to ask for events,
+    /// and a runtime with its time driver enabled. Those who wait without seeing events (`pipe`, reading bytes, awaiting
+    /// the connection) get an error with the code `ETIMEDOUT`.
     pub fn set_timeout(&self, timeout: Duration) {
         let mut state = self.lock();
         state.core.set_timeout(timeout, now());

@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// The addresses that were tried, the last one with success if there is a connection.
     pub(crate) attempted: Vec<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
+    /// Whether what it is being connected to can be reset.
+    pub(crate) can_reset: bool,
     /// This socket's place among its server's connections.
     pub(crate) connection: Option<Connection>,
     /// Whether the program is to wait for this socket.
@@ -120,6 +122,7 @@ impl Shared {
             connect_task: None,
             attempted: Vec::new(),
             remote: None,
+            can_reset: true,
             connection: None,
             is_referenced: true,
             reference: None,
@@ -241,7 +244,18 @@ impl State {
     /// Writes `data`: straight to the kernel if nothing is before it, and into the queue what does not fit. Returns what
     /// Node's `write` returns.
     pub(crate) fn write(&mut self, data: impl Data) -> bool {
-        match self.core.admit() {
+        let admission = self.core.admit();
+        self.write_if(admission, data)
+    }
+
+    /// Writes what comes with an end.
+    pub(crate) fn write_last(&mut self, data: impl Data) {
+        let admission = self.core.admit_last();
+        self.write_if(admission, data);
+    }
+
+    fn write_if(&mut self, admission: Result<Admission>, data: impl Data) -> bool {
+        match admission {
             Ok(admission) => self.write_admitted(admission, data),
             Err(error) => {
                 self.core.handle_misuse(error);
@@ -258,7 +272,10 @@ impl State {
                 let written = if length == 0 { Ok(0) } else { transport.try_write(data.as_bytes()) };
                 match written {
                     Ok(count) if count == length => self.core.handle_direct_write(length),
-                    Err(error) if !is_transient(&error) => self.handle_write_error(error),
+                    Err(error) if !is_transient(&error) => {
+                        self.core.handle_direct_failure(length);
+                        self.handle_write_error(error);
+                    }
                     partial => {
                         self.core.queue_rest(length, data.into_rest(partial.unwrap_or(0)));
                         self.start_flushing();
@@ -277,6 +294,8 @@ impl State {
     /// Activity, for the idle timer. The time is only asked for when somebody wants it.
     pub(crate) fn touch(&mut self) {
         if self.core.tracks_activity() {
+            // After a timeout no timer runs; the consumer has to start one.
+            self.wake_consumer |= self.core.poll_timeout().is_none();
             self.core.handle_activity(now());
         }
     }

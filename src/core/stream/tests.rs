@@ -243,6 +243,12 @@ const CONNECTING: &[Case] = &[
     case("connecting again after an error",
         &[Connect, Write(1), Refused, Poll, Connect, Write(2), Connected, Poll],
         &["true", "error connect ECONNREFUSED", "close true", "true", "WRITE 2", "connect", "ready"]),
+    case("what was written before connect drains between connect and ready",
+        &[Connect, Write(10), Connected, Poll],
+        &["false", "WRITE 10", "connect", "drain", "ready"]),
+    case("a corked write waits for the cork before it finds no connection",
+        &[Cork, Write(1), Poll, Uncork, Poll],
+        &["true", "error Socket is closed", "close true"]),
     case("dropped while connecting with something to say: it says it",
         &[Connect, Write(1), Detach, Connected],
         &["true", "WRITE 1", "FIN", "CLOSE"]),
@@ -294,6 +300,23 @@ fn why_a_pending_write_fails() {
         let mut bench = Bench::new(Stream::open(false, MARK));
         bench.run(steps);
         assert_eq!(bench.stream.failure().code(), code);
+    }
+}
+
+#[test]
+fn what_a_late_write_is_told() {
+    for (steps, code) in [
+        (&[Destroy][..], "ERR_STREAM_DESTROYED"),
+        (&[End, Destroy], "ERR_STREAM_WRITE_AFTER_END"),
+        (&[Destroy, End], "ERR_STREAM_WRITE_AFTER_END"),
+        (&[DestroyWith, End], "ERR_STREAM_DESTROYED"),
+        (&[Destroy, DestroySoon], "ERR_STREAM_DESTROYED"),
+        (&[End, Fin, Poll], "EPIPE"),
+        (&[Fin, Next, End], "EPIPE"),
+    ] {
+        let mut bench = Bench::new(Stream::open(false, MARK));
+        bench.run(steps);
+        assert_eq!(bench.stream.admit().unwrap_err().code(), code, "{steps:?}");
     }
 }
 

@@ -12,16 +12,27 @@ impl Stream {
     /// Whether and how a write may begin. Changes nothing.
     pub(crate) fn admit(&self) -> Result<Admission, Error> {
         match (self.phase, self.write) {
-            (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
-            (_, WriteSide::Failed) => Err(self.failure()),
+            (Phase::Destroyed | Phase::Closed, _) if self.is_detached => Err(Error::destroyed("write")),
             (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) if self.ended_by_peer => {
                 Err(Error::ended_by_peer())
             }
             (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) => Err(Error::write_after_end()),
+            (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
+            (_, WriteSide::Failed) => Err(self.failure()),
+            // Nobody looks for a connection before the cork is out.
+            (Phase::Unconnected, _) if self.queue.is_corked() => Ok(Admission::Queue),
             (Phase::Unconnected, _) => Err(Error::socket_closed()),
             (Phase::Connecting, _) => Ok(Admission::Queue),
             (Phase::Open, _) if self.queue.is_idle() => Ok(Admission::Direct),
             (Phase::Open, _) => Ok(Admission::Queue),
+        }
+    }
+
+    /// Like [`admit`](Self::admit) for what comes with an end. Only plain writes are told that the peer has ended.
+    pub(crate) fn admit_last(&self) -> Result<Admission, Error> {
+        match self.write {
+            WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered => Err(Error::write_after_end()),
+            WriteSide::Writable | WriteSide::Failed => self.admit(),
         }
     }
 
@@ -37,6 +48,11 @@ impl Stream {
     pub(crate) fn handle_direct_write(&mut self, length: usize) {
         self.bytes_accepted += length as u64;
         self.bytes_flushed += length as u64;
+    }
+
+    /// The kernel refused a direct write, which counts as written all the same.
+    pub(crate) fn handle_direct_failure(&mut self, length: usize) {
+        self.bytes_accepted += length as u64;
     }
 
     /// The kernel took a direct write of `length` bytes but for this rest.
@@ -72,6 +88,9 @@ impl Stream {
     pub(crate) fn uncork(&mut self) {
         let was_sendable = self.queue.is_sendable();
         self.queue.uncork();
+        if self.phase == Phase::Unconnected && self.queue.is_sendable() {
+            return self.destroy(Some(Error::socket_closed()));
+        }
         if !was_sendable {
             self.idle.handle_request(self.queue.in_progress());
         }

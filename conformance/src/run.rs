@@ -1,0 +1,156 @@
+//! Runs one scenario on one subject and takes down what happens.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use socket2::SockAddr;
+
+use crate::normalise::Names;
+use crate::peer::Peer;
+use crate::scenario::{Call, Scenario, Step, Target};
+use crate::side::Side;
+
+/// How often both sides must have had nothing to do.
+const QUIET_ROUNDS: u32 = 2;
+
+/// What a run came to: lines, of which those that begin with `>` name the steps.
+pub type Trace = Vec<String>;
+
+pub fn run(scenario: &Scenario, side: &mut Side) -> Result<Trace, String> {
+    let directory = tempfile::Builder::new().prefix("conformance").tempdir().map_err(text)?;
+    let directory = directory.path();
+    let peer = Peer::new(scenario.is_unix, directory).map_err(text)?;
+    let names = Names::new(directory, peer.port(), peer.refusing_port());
+    side.ask(&json!({
+        "cmd": "begin",
+        "isServer": scenario.is_server,
+        "options": scenario.options,
+        "reactions": scenario.reactions.iter().map(|reaction| {
+            json!({ "event": reaction.event, "calls": calls(&reaction.calls) })
+        }).collect::<Vec<_>>(),
+        "places": places(scenario.is_unix, &peer, directory),
+    }))?;
+    let mut run = Run { side, peer, names, trace: Vec::new(), states: Map::new(), written: Vec::new() };
+    for step in &scenario.steps {
+        run.step(step)?;
+    }
+    run.trace.push("> everybody reads to the end".into());
+    run.peer.read_everything();
+    run.settle()?;
+    run.take()?;
+    run.side.ask(&json!({ "cmd": "finish" }))?;
+    Ok(run.trace)
+}
+
+struct Run<'a> {
+    side: &'a mut Side,
+    peer: Peer,
+    names: Names,
+    trace: Trace,
+    /// The last snapshot of each socket and of the server.
+    states: Map<String, Value>,
+    /// How much each socket has written.
+    written: Vec<u64>,
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        self.trace.push(format!("> {step}"));
+        match step {
+            Step::Subject(list) => {
+                self.side.ask(&json!({ "cmd": "do", "calls": calls(list) }))?;
+            }
+            Step::Peer { index, action } => {
+                let place = self.side.ask(&json!({ "cmd": "where" }))?;
+                if let Some(line) = self.peer.act(*index, action, address(&place).as_ref()) {
+                    self.trace.push(format!("peer {index} {line}"));
+                }
+            }
+            Step::Elapse(ms) => {
+                self.side.ask(&json!({ "cmd": "elapse", "ms": ms }))?;
+            }
+        }
+        self.settle()?;
+        self.take()
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        while quiet < QUIET_ROUNDS {
+            let pumped = self.peer.pump();
+            let answer = self.side.ask(&json!({ "cmd": "settle" }))?;
+            let progress = pumped || answer["progress"] == true;
+            quiet = if progress { 0 } else { quiet + 1 };
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<(), String> {
+        let answer = self.side.ask(&json!({ "cmd": "take" }))?;
+        let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
+        // A program has the events of the server and of its sockets from different places: their order is its affair.
+        let is_close = |record: &Value| record["who"] == "server" && record["ev"] == "close";
+        let (closes, others): (Vec<_>, Vec<_>) = list("records").into_iter().partition(is_close);
+        for record in list("answers").into_iter().chain(others).chain(closes) {
+            self.trace.push(self.names.line(&record));
+        }
+        for record in list("told") {
+            let line = self.names.line(&record);
+            self.trace.push(format!("{line} (callback)"));
+        }
+        self.written = list("state").iter().filter_map(|state| state["bytesWritten"].as_u64()).collect();
+        self.trace.extend(self.peer.take_lines(&self.written));
+        for state in list("state") {
+            let who = state["who"].as_str().unwrap_or_default().to_owned();
+            let before = self.states.insert(who.clone(), state.clone());
+            let line = self.names.changes(&state, before.as_ref());
+            if !line.is_empty() {
+                self.trace.push(format!("{who} is {line}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn calls(calls: &[Call]) -> Vec<Value> {
+    let target = |target| match target {
+        Target::Socket(index) => json!(index),
+        Target::This => json!("this"),
+        Target::Server => json!("server"),
+    };
+    let call = |call: &Call| json!({ "target": target(call.target), "name": call.name, "argument": call.argument });
+    calls.iter().map(call).collect()
+}
+
+/// Where to connect to and listen on, by the names that scenarios use.
+fn places(is_unix: bool, peer: &Peer, directory: &Path) -> Value {
+    let path = |name: &str| json!({ "path": directory.join(name) });
+    if is_unix {
+        // Something that is there and is no socket.
+        let _ = std::fs::write(directory.join("file"), "");
+        return json!({
+            "peer": path("peer.sock"), "free": path("server.sock"), "taken": path("peer.sock"),
+            "missing": path("missing.sock"), "file": path("file"), "missing_directory": path("missing/server.sock"),
+        });
+    }
+    let at = |port: Option<u16>| json!({ "host": "127.0.0.1", "port": port });
+    json!({
+        "peer": at(peer.port()), "free": at(Some(0)), "taken": at(peer.port()), "nobody": at(peer.refusing_port()),
+        "zero": at(Some(0)), "bad_port": { "port": 65536 }, "negative_port": { "port": -1 },
+        "foreign": { "host": "192.0.2.1", "port": 0 },
+    })
+}
+
+fn address(place: &Value) -> Option<SockAddr> {
+    if let Some(path) = place["path"].as_str() {
+        return SockAddr::unix(path).ok();
+    }
+    let port = u16::try_from(place["port"].as_u64()?).ok()?;
+    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())
+}
+
+fn text(error: io::Error) -> String {
+    error.to_string()
+}
