@@ -62,7 +62,7 @@ on_every_transport! {
         }
     }
 
-    async fn the_same_buffer_is_filled_again_and_again(transport: Transport) {
+    async fn everything_arrives_whatever_the_size_of_the_buffer(transport: Transport) {
         for size in [1000, 65_536, 1_000_000] {
             let (mut socket, peer) = transport.pair().await;
             let sent = pattern(700_001);
@@ -173,7 +173,7 @@ on_every_transport! {
         assert_eq!(*log.lock().unwrap(), ["0123", "4567", "89", "end", "close false"]);
     }
 
-    async fn a_listener_that_returns_false_pauses(transport: Transport) {
+    async fn on_read_pauses_by_returning_false(transport: Transport) {
         let (socket, peer) = transport.pair().await;
         let (tell, mut told) = mpsc::unbounded_channel();
         let handle = socket

@@ -58,7 +58,7 @@ fn text(text: &str) -> String {
 }
 
 on_every_transport! {
-    async fn a_character_that_is_split_over_chunks_arrives_whole(transport: Transport) {
+    async fn what_is_split_over_chunks_arrives_whole_and_the_rest_before_the_end(transport: Transport) {
         for (encoding, bytes, texts, last) in CASES {
             let (mut socket, peer) = transport.pair().await;
             socket.set_encoding(encoding);
