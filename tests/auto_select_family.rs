@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use addresses::{
-    BlackHole, Refusing, always, connections, has_ipv6, refusing_beside, server_beside, server_beside_black_hole,
+    BlackHole, Refusing, always, attempts_are, has_ipv6, refusing_beside, server_beside, server_beside_black_hole,
 };
-use common::{bounded, next, rest, settle};
+use common::{bounded, next, rest};
 use sockeye::{AutoSelectFamily, ConnectOptions, Event, Socket};
 
 /// Options whose lookup finds these addresses. The next address is tried only when one has failed.
@@ -301,8 +301,7 @@ async fn serially_a_slow_attempt_is_given_up() {
             ]
         );
         assert_eq!(socket.auto_select_family_attempted_addresses(), [slow, works]);
-        settle().await;
-        assert_eq!(attempts_to(slow), 0);
+        attempts_are(slow, 0).await;
     })
     .await;
 }
@@ -331,11 +330,6 @@ async fn serially_an_attempt_that_was_given_up_is_one_of_the_reasons() {
     .await;
 }
 
-/// How many attempts to connect to this address are going on.
-fn attempts_to(address: SocketAddr) -> usize {
-    connections(None, address).iter().filter(|line| line.is_attempt).count()
-}
-
 #[tokio::test]
 async fn the_attempts_that_lose_are_closed() {
     bounded(async {
@@ -344,8 +338,7 @@ async fn the_attempts_that_lose_are_closed() {
         let mut socket =
             hasty(&["127.0.0.2", "127.0.0.1"]).auto_select_family(AutoSelectFamily::Race).connect(("name", port));
         until_ready(&mut socket).await;
-        settle().await;
-        assert_eq!(attempts_to(slow), 0);
+        attempts_are(slow, 0).await;
     })
     .await;
 }
@@ -369,11 +362,13 @@ async fn a_destroyed_socket_gives_up_every_attempt() {
         for slow in all {
             assert_eq!(next(&mut socket).await, format!("connectionAttempt {slow}"));
         }
-        settle().await;
-        assert_eq!(all.map(attempts_to), [1, 1]);
+        for slow in all {
+            attempts_are(slow, 1).await;
+        }
         socket.destroy();
-        settle().await;
-        assert_eq!(all.map(attempts_to), [0, 0]);
+        for slow in all {
+            attempts_are(slow, 0).await;
+        }
         assert_eq!(rest(&mut socket).await, ["close false"]);
     })
     .await;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use addresses::{Refusing, always, connections, free_port, has_ipv6, server_beside};
+use addresses::{Refusing, always, free_port, has_ipv6, keep_alive_timer, server_beside};
 use common::{bounded, describe, next, rest, settle};
 use socket2::SockRef;
 use sockeye::{
@@ -436,22 +436,23 @@ async fn keep_alive_begins_with_the_connection_on_both_sides() {
     bounded(async {
         let server_options = ServerOptions::new().keep_alive(true).keep_alive_initial_delay(Duration::from_secs(50));
         for (server_options, options, expected) in [
-            (ServerOptions::new(), ConnectOptions::new(), (None, None)),
+            (ServerOptions::new(), ConnectOptions::new(), [None, None]),
             (
                 server_options,
                 ConnectOptions::new().keep_alive(true).keep_alive_initial_delay(Duration::from_secs(80)),
-                (Some(80), Some(50)),
+                [Some(80), Some(50)],
             ),
         ] {
             let mut server = Server::with_options(server_options);
             server.listen(("127.0.0.1", 0)).await.unwrap();
             let client = options.connect(server.address().unwrap()).await.unwrap();
             let accepted = server.accept().await.unwrap();
-            let seconds = |socket: &Socket| {
-                let lines = connections(socket.address(), socket.peer_addr().unwrap());
-                lines[0].keep_alive.map(|hundredths| hundredths.div_ceil(1000) * 10)
-            };
-            assert_eq!((seconds(&client), seconds(&accepted)), expected);
+            let mut seconds = [None; 2];
+            for (seconds, socket) in seconds.iter_mut().zip([&client, &accepted]) {
+                let timer = keep_alive_timer(socket.address().unwrap(), socket.peer_addr().unwrap()).await;
+                *seconds = timer.map(|hundredths| hundredths.div_ceil(1000) * 10);
+            }
+            assert_eq!(seconds, expected);
         }
     })
     .await;
@@ -465,7 +466,7 @@ async fn a_setting_before_the_connection_is_remembered() {
         socket.set_keep_alive(true, Duration::from_secs(80));
         socket.connect(address).unwrap();
         let socket = socket.await.unwrap();
-        assert!(connections(socket.address(), address)[0].keep_alive.is_some());
+        assert!(keep_alive_timer(socket.address().unwrap(), address).await.is_some());
     })
     .await;
 }

@@ -97,9 +97,8 @@ on_every_transport! {
     async fn a_drain_and_an_error_come_as_events(transport: Transport) {
         let (mut socket, mut peer) = transport.pair().await;
         let mut buffer = [0; 16];
-        let length = 4 * 1024 * 1024;
+        let length = 16 * 1024 * 1024;
         assert!(!socket.write(pattern(length)));
-        assert!(is_quiet(&mut socket, &mut buffer).await);
         tokio::spawn(async move {
             while peer.bytes_read() < length as u64 {
                 peer.next().await;

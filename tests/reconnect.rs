@@ -325,24 +325,24 @@ async fn what_one_connection_left_queued_does_not_go_to_the_next() {
 #[tokio::test]
 async fn a_queue_is_flushed_on_each_connection() {
     bounded(async {
-        const SIZE: usize = 8 * 1024 * 1024;
+        let sent = pattern(8 * 1024 * 1024);
         for transport in KINDS {
             let (mut server, address) = listen(transport).await;
             let mut socket = Socket::new();
             for _ in 0..3 {
                 let peer = reconnect(&mut socket, &mut server, &address).await;
-                assert!(!socket.write(pattern(SIZE)));
+                assert!(!socket.write(&sent));
                 // Destroyed with a flush going on, which has to come to its end before the next one.
                 socket.destroy();
                 assert_eq!(rest(&mut socket).await, ["close false"]);
                 drop(peer);
 
                 let mut peer = reconnect(&mut socket, &mut server, &address).await;
-                assert!(!socket.write(pattern(SIZE)));
+                assert!(!socket.write(&sent));
                 socket.end();
                 let mut received = Vec::new();
                 peer.read_to_end(&mut received).await.unwrap();
-                assert!(received == pattern(SIZE));
+                assert!(received == sent);
                 drop(peer);
                 assert_eq!(rest(&mut socket).await, ["finish", "end", "close false"]);
             }

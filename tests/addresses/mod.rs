@@ -119,30 +119,27 @@ pub fn always(
     move |_, _| std::future::ready(Ok(addresses.clone()))
 }
 
-/// A line of the kernel's table of TCP connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// `SYN_SENT`, while connecting.
-    pub is_attempt: bool,
-    /// What is left until the next keep-alive probe, in hundredths of a second, if keep-alive is on.
-    pub keep_alive: Option<u64>,
+/// What is left until the next keep-alive probe of a connection, in hundredths of a second, if keep-alive is on.
+pub async fn keep_alive_timer(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+    const KEEP_ALIVE: &str = "02";
+    loop {
+        let table = kernel_table();
+        let is_it = |fields: &&Vec<String>| fields[1] == hexadecimal(local) && fields[2] == hexadecimal(remote);
+        if let Some(fields) = table.iter().find(is_it) {
+            let (timer, when) = fields[5].split_once(':').unwrap();
+            return (timer == KEEP_ALIVE).then(|| u64::from_str_radix(when, 16).unwrap());
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
-/// The connections from `local`, if that is said, to `remote`.
-pub fn connections(local: Option<SocketAddr>, remote: SocketAddr) -> Vec<Line> {
+/// Waits until so many attempts to connect to this address are going on.
+pub async fn attempts_are(remote: SocketAddr, count: usize) {
     const SYN_SENT: &str = "02";
-    const KEEP_ALIVE: &str = "02";
-    let matches = |fields: &Vec<String>| {
-        fields[2] == hexadecimal(remote) && local.is_none_or(|local| fields[1] == hexadecimal(local))
-    };
-    let line = |fields: Vec<String>| {
-        let (timer, when) = fields[5].split_once(':').unwrap();
-        Line {
-            is_attempt: fields[3] == SYN_SENT,
-            keep_alive: (timer == KEEP_ALIVE).then(|| u64::from_str_radix(when, 16).unwrap()),
-        }
-    };
-    kernel_table().into_iter().filter(matches).map(line).collect()
+    let is_one = |fields: &&Vec<String>| fields[2] == hexadecimal(remote) && fields[3] == SYN_SENT;
+    while kernel_table().iter().filter(is_one).count() != count {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Whether a connection waits for the listener at this address, which has room for just one.
@@ -152,6 +149,7 @@ fn has_full_queue(address: SocketAddr) -> bool {
     kernel_table().iter().find(listener).is_some_and(|fields| !fields[4].ends_with(":00000000"))
 }
 
+/// The kernel does not give its table out in one go: what comes and goes meanwhile can hide a line.
 fn kernel_table() -> Vec<Vec<String>> {
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     table.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
