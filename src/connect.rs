@@ -83,9 +83,6 @@ impl SocketHandle {
         let shared = &self.shared;
         let runtime = shared.runtime_for_connecting().ok_or_else(Error::no_runtime)?;
         let mut state = shared.lock();
-        if state.is_abandoned {
-            return Err(Error::destroyed("connect"));
-        }
         let is_again = state.core.is_closed();
         state.core.connect()?;
         state.life = state.life.wrapping_add(u32::from(is_again));

@@ -137,6 +137,7 @@
 pub(crate) mod address;
 pub(crate) mod address_text;
 pub(crate) mod auto_select_family;
+pub(crate) mod before;
 pub(crate) mod block_list;
 pub(crate) mod connect;
 pub(crate) mod core;

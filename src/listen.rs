@@ -1,18 +1,19 @@
 //! Beginning to listen.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
 use crate::address::display_path;
+use crate::before::is_before;
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::error::{Error, Result, Target};
 use crate::listen_handle::IntoListenHandle;
@@ -164,14 +165,7 @@ fn watch(shared: &Arc<ServerShared>, outcome: &Arc<Outcome>, options: &ListenOpt
         return;
     }
     runtime.spawn(async move {
-        let mut cancelled = pin!(token.cancelled());
-        let cancelled_first = poll_fn(|cx| {
-            if cancelled.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            shared.poll_over(&outcome, cx).map(|()| false)
-        });
-        if cancelled_first.await {
+        if is_before(token.cancelled(), |cx| shared.poll_over(&outcome, cx)).await {
             shared.close_outcome(&outcome);
         }
     });

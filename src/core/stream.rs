@@ -47,6 +47,7 @@ pub(crate) struct Stream {
     /// Closed at once when the write side is done, without waiting for the peer's end.
     destroy_when_finished: bool,
     reset: bool,
+    /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
     closed_before_connection: bool,
@@ -159,6 +160,7 @@ impl Stream {
             Phase::Unconnected => {}
             Phase::Connecting | Phase::Open => return Err(Error::already_connected()),
             Phase::Destroyed => return Err(Error::destroyed("connect")),
+            Phase::Closed if self.is_detached => return Err(Error::destroyed("connect")),
             Phase::Closed => {
                 let fresh = Self::unconnected(self.allow_half_open, self.queue.high_water_mark());
                 let idle = std::mem::take(&mut self.idle);

@@ -1,14 +1,13 @@
 //! Destroying a socket for a reason that comes from outside: a token, or time.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
 use super::flush::LINGER;
 use super::shared::{Shared, Wait, poll_wait};
+use crate::before::is_before;
 use crate::error::Error;
 
 /// Destroys the socket when the token is cancelled, which may have been before.
@@ -32,20 +31,19 @@ pub(crate) fn limit_connecting(shared: &Arc<Shared>) {
     let limited = shared.clone();
     // Without a runtime nothing is being connected.
     shared.spawn(async move {
-        if is_before_close(&limited, tokio::time::sleep(LINGER)).await && limited.lock().core.is_connecting() {
-            limited.lock().core.destroy(None);
+        if !is_before_close(&limited, tokio::time::sleep(LINGER)).await {
+            return;
+        }
+        let mut state = limited.lock();
+        if state.core.is_connecting() {
+            state.core.destroy(None);
         }
     });
 }
 
 /// Whether this happens before the socket is closed.
 async fn is_before_close(shared: &Arc<Shared>, happening: impl Future<Output = ()>) -> bool {
-    let mut happening = pin!(happening);
-    poll_fn(|cx| match happening.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(true),
-        Poll::Pending => poll_wait(shared, Wait::Closed, cx).map(|_| false),
-    })
-    .await
+    is_before(happening, |cx| poll_wait(shared, Wait::Closed, cx).map(drop)).await
 }
 
 fn abort(shared: &Arc<Shared>) {

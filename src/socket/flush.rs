@@ -40,7 +40,7 @@ impl Future for Flush {
                 continue;
             }
             state.flusher.park(cx);
-            if !state.is_abandoned {
+            if !state.core.is_detached() {
                 return Poll::Pending;
             }
             let linger = linger.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
@@ -64,7 +64,7 @@ impl Drop for Flush {
         }
         let mut state = self.shared.lock();
         stop(&mut state);
-        if state.is_abandoned {
+        if state.core.is_detached() {
             state.core.destroy(None);
             state.drive();
         }

@@ -44,8 +44,6 @@ pub(crate) struct State {
     /// The background task that writes what is queued, while there is one.
     pub(crate) flusher: Party,
     pub(crate) is_flushing: bool,
-    /// Nobody asks for events any more.
-    pub(crate) is_abandoned: bool,
     /// The background task has just come to its end.
     pub(crate) was_flushed: bool,
     spawn_flusher: bool,
@@ -84,7 +82,7 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: Option<Duration>,
 }
 
-/// What a future waits for. All of them also end when the socket fails.
+/// What a future waits for. All but the last also end when the socket fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// So many bytes, counted from the beginning, have reached the kernel.
@@ -111,7 +109,6 @@ impl Shared {
             consumer: Party::default(),
             flusher: Party::default(),
             is_flushing: false,
-            is_abandoned: false,
             was_flushed: false,
             spawn_flusher: false,
             wake_consumer: false,
@@ -233,7 +230,7 @@ impl State {
                         transport.discard_unread();
                     }
                     self.core.handle_released();
-                    if self.is_abandoned {
+                    if self.core.is_detached() {
                         self.core.destroy(None);
                     }
                 }
@@ -323,7 +320,6 @@ impl State {
 
     /// The socket was dropped: what is queued still goes out, unless the peer takes none of it for too long.
     pub(crate) fn abandon(&mut self) {
-        self.is_abandoned = true;
         self.wake_flusher = true;
         self.core.detach();
         self.drive();
@@ -336,18 +332,18 @@ impl State {
         }
     }
 
-    pub(crate) fn is_over(&self, wait: Wait) -> bool {
+    fn has_come_true(&self, wait: Wait) -> bool {
         match wait {
-            Wait::Flushed(position) => self.is_flushed(position) || self.core.has_failed(),
-            Wait::Flushable => self.was_flushed || self.core.has_failed(),
-            Wait::Finished => self.core.is_finished() || self.core.has_failed(),
+            // Nothing is out before there is a connection, not even nothing.
+            Wait::Flushed(position) => self.core.bytes_flushed() >= position && !self.core.is_connecting(),
+            Wait::Flushable => self.was_flushed,
+            Wait::Finished => self.core.is_finished(),
             Wait::Closed => self.core.is_released(),
         }
     }
 
-    /// Nothing is out before there is a connection, not even nothing.
-    fn is_flushed(&self, position: u64) -> bool {
-        self.core.bytes_flushed() >= position && !self.core.is_connecting()
+    fn has_become_impossible(&self, wait: Wait) -> bool {
+        wait != Wait::Closed && self.core.has_failed()
     }
 
     /// Writes what the kernel takes. Whether everything is out.
@@ -378,7 +374,7 @@ impl State {
     fn fail(&mut self, error: Error) {
         self.core.handle_write_error(error);
         self.wake_consumer = true;
-        if self.is_abandoned {
+        if self.core.is_detached() {
             self.core.destroy(None);
         }
     }
@@ -453,7 +449,9 @@ impl State {
             return Vec::new();
         }
         let waiters = std::mem::take(&mut self.waiters);
-        let (over, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| self.is_over(waiter.wait));
+        let (over, waiting): (Vec<_>, Vec<_>) = waiters
+            .into_iter()
+            .partition(|Waiter { wait, .. }| self.has_come_true(*wait) || self.has_become_impossible(*wait));
         self.waiters = waiting;
         over.into_iter().map(|waiter| waiter.waker).collect()
     }
@@ -509,16 +507,10 @@ fn is_transient(error: &io::Error) -> bool {
 /// Ends a wait that [`Wait`] describes: `Ok` if it came true, the failure otherwise.
 pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let mut state = shared.lock();
-    let came_true = match wait {
-        Wait::Flushed(position) => state.is_flushed(position),
-        Wait::Flushable => state.was_flushed,
-        Wait::Finished => state.core.is_finished(),
-        Wait::Closed => state.is_over(wait),
-    };
-    if came_true {
+    if state.has_come_true(wait) {
         return Poll::Ready(Ok(()));
     }
-    if state.is_over(wait) {
+    if state.has_become_impossible(wait) {
         return Poll::Ready(Err(state.core.failure()));
     }
     state.wait(wait, cx);

@@ -16,6 +16,10 @@ impl Stream {
         matches!(self.phase, Phase::Destroyed | Phase::Closed)
     }
 
+    pub(crate) fn is_detached(&self) -> bool {
+        self.is_detached
+    }
+
     pub(crate) fn is_connecting(&self) -> bool {
         self.phase == Phase::Connecting
     }
