@@ -79,7 +79,7 @@ impl SocketHandle {
     /// Those of [`connect`](Self::connect), and `ERR_INVALID_IP_ADDRESS` or `ERR_OUT_OF_RANGE` for an option.
     pub fn connect_with(&self, endpoint: impl IntoEndpoint, options: ConnectOptions) -> Result<()> {
         let endpoint = endpoint.into_endpoint()?;
-        let plan = options.apply_and_plan(self)?;
+        let plan = options.plan()?;
         let shared = &self.shared;
         let runtime = shared.runtime_for_connecting().ok_or_else(Error::no_runtime)?;
         let mut state = shared.lock();
@@ -94,6 +94,7 @@ impl SocketHandle {
         }
         state.touch();
         drop(state);
+        options.apply(self);
         let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();
         let mut state = shared.lock();
         if state.core.is_connecting() {

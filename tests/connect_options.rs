@@ -421,6 +421,14 @@ async fn switching_keep_alive_off_restores_nothing() {
 }
 
 #[tokio::test]
+async fn a_refused_connect_leaves_the_settings_as_they_are() {
+    let (socket, _peer) = Socket::pair(16);
+    let options = ConnectOptions::new().timeout(Duration::from_secs(1));
+    assert_eq!(socket.connect_with(("127.0.0.1", 1), options).unwrap_err().code(), "EISCONN");
+    assert_eq!(socket.timeout(), None);
+}
+
+#[tokio::test]
 async fn no_delay_can_be_switched_on_and_off() {
     let (_listener, probe, socket) = probed();
     let no_delay = || SockRef::from(&probe).tcp_nodelay().unwrap();

@@ -171,13 +171,24 @@ impl ConnectOptions {
         socket
     }
 
-    /// Checks the options, gives those to the socket that concern it, and returns the rest.
-    pub(crate) fn apply_and_plan(self, socket: &SocketHandle) -> Result<ConnectPlan> {
+    /// Checks the options, and returns those that the connecting task needs.
+    pub(crate) fn plan(&self) -> Result<ConnectPlan> {
         let attempt_timeout = match self.attempt_timeout {
             Some(timeout) => check_attempt_timeout(timeout)?,
             None => default_auto_select_family_attempt_timeout(),
         };
-        let local_address = self.local_address.transpose()?;
+        Ok(ConnectPlan {
+            local_address: self.local_address.clone().transpose()?,
+            local_port: self.local_port,
+            lookup: self.lookup,
+            resolver: self.resolver.clone(),
+            auto_select_family: self.auto_select_family.unwrap_or_else(default_auto_select_family),
+            attempt_timeout,
+        })
+    }
+
+    /// Gives those to the socket that concern it.
+    pub(crate) fn apply(&self, socket: &SocketHandle) {
         if let Some(no_delay) = self.no_delay {
             socket.set_no_delay(no_delay);
         }
@@ -187,14 +198,6 @@ impl ConnectOptions {
         if let Some(timeout) = self.timeout {
             socket.set_timeout(timeout);
         }
-        Ok(ConnectPlan {
-            local_address,
-            local_port: self.local_port,
-            lookup: self.lookup,
-            resolver: self.resolver,
-            auto_select_family: self.auto_select_family.unwrap_or_else(default_auto_select_family),
-            attempt_timeout,
-        })
     }
 }
 
