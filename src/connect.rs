@@ -87,7 +87,9 @@ impl SocketHandle {
         state.core.connect()?;
         state.life = state.life.wrapping_add(u32::from(is_again));
         state.remote = None;
-        state.attempted.clear();
+        if let Some(extra) = &mut state.extra {
+            extra.attempted.clear();
+        }
         state.can_reset = !matches!(endpoint, Endpoint::Path(_));
         if let Endpoint::Path(path) = &endpoint {
             state.core.handle_attempt(Address::Path(path.clone()));
@@ -98,7 +100,7 @@ impl SocketHandle {
         let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();
         let mut state = shared.lock();
         if state.core.is_connecting() {
-            state.connect_task = Some(task);
+            state.extra().connect_task = Some(task);
         } else if state.core.is_destroyed() {
             task.abort();
         }
@@ -115,11 +117,11 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint, plan: ConnectPlan) {
     }
     match result {
         Ok(transport) => {
-            state.settings.apply(&transport);
+            state.extra().settings.apply(&transport);
             if let Transport::Tcp(stream) = &transport {
                 state.remote = stream.peer_addr().ok();
             }
-            state.connect_task = None;
+            state.extra().connect_task = None;
             state.transport = Some(transport);
             state.core.handle_connected();
             state.touch();
@@ -194,7 +196,7 @@ async fn connect_ips(
                 let mut state = shared.lock();
                 state.core.handle_attempt(Address::Ip(address));
                 if lists_attempts {
-                    state.attempted.push(address);
+                    state.extra().attempted.push(address);
                 }
                 drop(state);
                 attempts.spawn(async move {
@@ -210,7 +212,7 @@ async fn connect_ips(
             }
             Step::Wait(deadline) => match next_end(&mut attempts, deadline.map(Into::into)).await {
                 Some((address, Ok(stream))) => {
-                    shared.lock().put_winner_last(address);
+                    shared.lock().extra().put_winner_last(address);
                     return Ok(Transport::Tcp(stream));
                 }
                 Some((address, Err(error))) => {

@@ -3,11 +3,15 @@
 mod abort;
 pub(crate) mod byte_stream;
 pub(crate) mod connecting;
+pub(crate) mod extra;
 pub(crate) mod flush;
 mod from_fd;
 pub(crate) mod handle;
 pub(crate) mod next_into;
+pub(crate) mod party;
 pub(crate) mod shared;
+mod turn;
+pub(crate) mod wait;
 pub(crate) mod written;
 
 use std::fmt;
@@ -320,7 +324,15 @@ impl Socket {
             return Poll::Ready(Step::Event(*event));
         }
         let mut state = self.handle.shared.lock();
-        state.consumer.unpark();
+        match state.poll_read_quietly(cx, &mut read_to) {
+            Some(Poll::Ready(count)) => return Poll::Ready(Step::Data(count)),
+            Some(Poll::Pending) if !has_passed(&mut self.timer, state.core.poll_timeout(), cx) => {
+                state.park(cx);
+                return Poll::Pending;
+            }
+            _ => {}
+        }
+        state.begin_turn();
         state.core.handle_consumer();
         state.drive();
         loop {
@@ -412,6 +424,15 @@ impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Socket").field(&self.handle).finish()
     }
+}
+
+/// Whether the deadline has passed, if there is one; otherwise the timer wakes `cx` when it has.
+pub(crate) fn has_passed(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    deadline: Option<std::time::Instant>,
+    cx: &mut Context<'_>,
+) -> bool {
+    deadline.is_some_and(|deadline| poll_timer(timer, deadline.into(), cx).is_ready())
 }
 
 /// Waits for `deadline` with a timer that is moved only when it fires, or would fire too late.

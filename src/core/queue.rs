@@ -9,7 +9,10 @@ use bytes::{Buf, Bytes, BytesMut};
 pub(crate) const MAX_SLICES: usize = 16;
 
 /// Chunks below this size are gathered into one buffer: copying them costs less than a slice each.
-const GATHER_BELOW: usize = 4 * 1024;
+pub(crate) const GATHER_BELOW: usize = 4 * 1024;
+
+/// How much room gathering begins with.
+const GATHER_ROOM: usize = 512;
 
 /// The bytes that wait to be written, and the two numbers that back-pressure is made of.
 ///
@@ -19,36 +22,36 @@ const GATHER_BELOW: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct WriteQueue {
     /// `None` while there is nothing to hold, so that an idle connection owns no buffer.
-    buffers: Option<Box<Buffers>>,
+    held: Option<Box<Held>>,
     high_water_mark: usize,
-    length: usize,
-    /// The size of the request in progress.
-    request: usize,
-    /// What of that request is still to be written.
-    remaining: usize,
     corked: u32,
     need_drain: bool,
 }
 
 #[derive(Debug, Default)]
-struct Buffers {
+struct Held {
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
+    length: usize,
+    /// The size of the request in progress.
+    request: usize,
+    /// What of that request is still to be written.
+    remaining: usize,
 }
 
 impl WriteQueue {
     pub(crate) fn new(high_water_mark: usize) -> Self {
-        Self { buffers: None, high_water_mark, length: 0, request: 0, remaining: 0, corked: 0, need_drain: false }
+        Self { held: None, high_water_mark, corked: 0, need_drain: false }
     }
 
     /// Node's `writableLength`: everything accepted, less the requests that are out.
     pub(crate) fn length(&self) -> usize {
-        self.length
+        self.held.as_ref().map_or(0, |held| held.length)
     }
 
     /// What of the request in progress has not reached the kernel.
     pub(crate) fn in_progress(&self) -> usize {
-        self.remaining
+        self.held.as_ref().map_or(0, |held| held.remaining)
     }
 
     pub(crate) fn high_water_mark(&self) -> usize {
@@ -57,7 +60,7 @@ impl WriteQueue {
 
     /// Whether a write may go straight to the kernel without overtaking anything.
     pub(crate) fn is_idle(&self) -> bool {
-        self.length == 0 && self.corked == 0
+        self.is_empty() && self.corked == 0
     }
 
     pub(crate) fn is_corked(&self) -> bool {
@@ -65,23 +68,23 @@ impl WriteQueue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.length == 0
+        self.held.is_none()
     }
 
     /// Whether there is something that may be written now. While corked that is only the request in progress.
     pub(crate) fn is_sendable(&self) -> bool {
-        self.remaining > 0
+        self.in_progress() > 0
     }
 
     /// What `write` answers: may more come, or should the writer wait for a drain?
     pub(crate) fn accepts_more(&mut self) -> bool {
-        let accepts = self.length < self.high_water_mark || self.length == 0;
+        let accepts = self.length() < self.high_water_mark || self.is_empty();
         self.need_drain |= !accepts;
         accepts
     }
 
     pub(crate) fn is_drained(&self) -> bool {
-        self.need_drain && self.length == 0
+        self.need_drain && self.is_empty()
     }
 
     pub(crate) fn take_drained(&mut self) -> bool {
@@ -92,18 +95,27 @@ impl WriteQueue {
 
     /// Adds a chunk behind all others.
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        self.length += chunk.len();
-        self.store(chunk);
-        self.start_request();
+        if !chunk.is_empty() {
+            self.held.get_or_insert_default().push(chunk);
+            self.start_request();
+        }
     }
 
     /// Adds what the kernel left over of a direct write of `total` bytes, which is then the request in progress.
     pub(crate) fn push_rest(&mut self, total: usize, rest: Bytes) {
         debug_assert!(self.is_idle() && rest.len() <= total && !rest.is_empty());
-        self.length = total;
-        self.request = total;
-        self.remaining = rest.len();
-        self.store(rest);
+        let remaining = rest.len();
+        let held = self.held.get_or_insert_default();
+        held.push(rest);
+        (held.length, held.request, held.remaining) = (total, total, remaining);
+    }
+
+    /// Adds a small write to the others that are to leave together, as one request, once they are all there.
+    pub(crate) fn gather(&mut self, bytes: &[u8]) {
+        let held = self.held.get_or_insert_with(|| Box::new(Held::gathering()));
+        held.tail.extend_from_slice(bytes);
+        held.length += bytes.len();
+        (held.request, held.remaining) = (held.length, held.length);
     }
 
     pub(crate) fn cork(&mut self) {
@@ -123,10 +135,10 @@ impl WriteQueue {
 
     /// Fills `slices` with what may be written now and returns how many there are.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
-        let Some(buffers) = &self.buffers else { return 0 };
-        let mut allowed = if self.corked > 0 { self.remaining } else { usize::MAX };
-        let tail = Some(buffers.tail.as_ref()).filter(|tail| !tail.is_empty());
-        let chunks = buffers.chunks.iter().map(AsRef::as_ref).chain(tail);
+        let Some(held) = &self.held else { return 0 };
+        let mut allowed = if self.corked > 0 { held.remaining } else { usize::MAX };
+        let tail = Some(held.tail.as_ref()).filter(|tail| !tail.is_empty());
+        let chunks = held.chunks.iter().map(AsRef::as_ref).chain(tail);
         let mut count = 0;
         for (slot, chunk) in slices.iter_mut().zip(chunks) {
             let chunk = &chunk[..chunk.len().min(allowed)];
@@ -142,27 +154,31 @@ impl WriteQueue {
 
     /// What was accepted behind the request in progress.
     pub(crate) fn not_begun(&self) -> usize {
-        self.length - self.request
+        self.held.as_ref().map_or(0, |held| held.length - held.request)
     }
 
     /// The kernel took `count` bytes from the front. Whether that completed a request.
     pub(crate) fn advance(&mut self, mut count: usize) -> bool {
-        self.discard(count);
+        let is_corked = self.is_corked();
+        let Some(held) = &mut self.held else { return false };
+        held.discard(count);
         let mut completed = false;
-        while count > 0 && self.remaining > 0 {
-            let taken = count.min(self.remaining);
+        while count > 0 && held.remaining > 0 {
+            let taken = count.min(held.remaining);
             count -= taken;
-            self.remaining -= taken;
-            if self.remaining == 0 {
+            held.remaining -= taken;
+            if held.remaining == 0 {
                 completed = true;
-                self.length -= self.request;
-                self.request = 0;
-                self.start_request();
+                held.length -= held.request;
+                held.request = 0;
+                if !is_corked {
+                    held.start_request();
+                }
             }
         }
         debug_assert_eq!(count, 0, "more was written than was queued");
-        if self.length == 0 {
-            self.buffers = None;
+        if held.length == 0 {
+            self.held = None;
         }
         completed
     }
@@ -173,40 +189,47 @@ impl WriteQueue {
     }
 
     fn start_request(&mut self) {
-        if self.remaining == 0 && self.corked == 0 {
-            self.request = self.length;
-            self.remaining = self.length;
+        if let (0, Some(held)) = (self.corked, &mut self.held) {
+            held.start_request();
         }
     }
+}
 
-    fn store(&mut self, chunk: Bytes) {
-        if chunk.is_empty() {
-            return;
-        }
-        let buffers = self.buffers.get_or_insert_default();
+impl Held {
+    fn gathering() -> Self {
+        Self { tail: BytesMut::with_capacity(GATHER_ROOM), ..Self::default() }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        self.length += chunk.len();
         if chunk.len() < GATHER_BELOW {
-            buffers.tail.extend_from_slice(&chunk);
+            self.tail.extend_from_slice(&chunk);
             return;
         }
-        if !buffers.tail.is_empty() {
-            buffers.chunks.push_back(buffers.tail.split().freeze());
+        if !self.tail.is_empty() {
+            self.chunks.push_back(self.tail.split().freeze());
         }
-        buffers.chunks.push_back(chunk);
+        self.chunks.push_back(chunk);
+    }
+
+    fn start_request(&mut self) {
+        if self.remaining == 0 {
+            (self.request, self.remaining) = (self.length, self.length);
+        }
     }
 
     fn discard(&mut self, mut count: usize) {
-        let Some(buffers) = &mut self.buffers else { return };
-        while let Some(front) = buffers.chunks.front_mut() {
+        while let Some(front) = self.chunks.front_mut() {
             let taken = count.min(front.len());
             front.advance(taken);
             count -= taken;
             if !front.is_empty() {
                 return;
             }
-            buffers.chunks.pop_front();
+            self.chunks.pop_front();
         }
-        let taken = count.min(buffers.tail.len());
-        buffers.tail.advance(taken);
+        let taken = count.min(self.tail.len());
+        self.tail.advance(taken);
     }
 }
 
@@ -217,7 +240,7 @@ mod tests {
     impl WriteQueue {
         /// What has not reached the kernel, to the byte.
         fn buffered(&self) -> usize {
-            self.length - self.request + self.remaining
+            self.held.as_ref().map_or(0, |held| held.length - held.request + held.remaining)
         }
     }
 
@@ -248,7 +271,7 @@ mod tests {
         assert_eq!((queue.length(), queue.buffered()), (0, 0));
         assert!(queue.take_drained());
         assert!(!queue.take_drained(), "once for each refusal");
-        assert!(queue.buffers.is_none(), "an empty queue holds no memory");
+        assert!(queue.held.is_none(), "an empty queue holds no memory");
     }
 
     #[test]

@@ -55,8 +55,9 @@ pub(crate) struct Stream {
     /// Why the socket was destroyed, or is about to be.
     error: Option<Error>,
     queue: WriteQueue,
-    idle: Idle,
-    connect_events: VecDeque<Event>,
+    /// Those that have a timeout pay for it.
+    idle: Option<Box<Idle>>,
+    connect_events: Option<Box<VecDeque<Event>>>,
     bytes_read: u64,
     bytes_accepted: u64,
     bytes_flushed: u64,
@@ -129,8 +130,8 @@ impl Stream {
             error_delivered: false,
             error: None,
             queue: WriteQueue::new(high_water_mark),
-            idle: Idle::default(),
-            connect_events: VecDeque::new(),
+            idle: None,
+            connect_events: None,
             bytes_read: 0,
             bytes_accepted: 0,
             bytes_flushed: 0,
@@ -193,7 +194,7 @@ impl Stream {
         self.connect_event(Event::Ready);
         self.phase = Phase::Open;
         self.held = true;
-        self.idle.handle_request(self.queue.in_progress());
+        self.handle_request();
     }
 
     /// Does the reset that was asked for while connecting. What was written before is with the kernel by now, as far as
@@ -250,14 +251,19 @@ impl Stream {
         }
         self.closed_before_connection = self.phase == Phase::Connecting;
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
-        if !matches!(self.connect_events.front(), Some(Event::Ready)) {
+        if let (false, Some(events)) = (self.is_ready_next(), &mut self.connect_events) {
             // The attempt at a path is told within the call.
             let is_told = |event: &Event| matches!(event, Event::ConnectionAttempt { address: Address::Path(_) });
-            self.connect_events.retain(is_told);
+            events.retain(is_told);
+            if events.is_empty() {
+                self.connect_events = None;
+            }
         }
         self.phase = Phase::Destroyed;
         self.clear_queue();
-        self.idle.clear();
+        if let Some(idle) = &mut self.idle {
+            idle.clear();
+        }
         self.timed_out = false;
     }
 
@@ -323,26 +329,27 @@ impl Stream {
     pub(crate) fn set_timeout(&mut self, timeout: Duration, now: Instant) {
         self.timed_out = false;
         if !self.is_destroyed() {
-            self.idle.set(timeout, now);
+            self.idle.get_or_insert_default().set(timeout, now);
         }
     }
 
     pub(crate) fn tracks_activity(&self) -> bool {
-        self.idle.is_set()
+        self.idle.as_ref().is_some_and(|idle| idle.is_set())
     }
 
     pub(crate) fn handle_activity(&mut self, now: Instant) {
-        if !self.is_destroyed() {
-            self.idle.handle_activity(now);
+        if let (false, Some(idle)) = (self.is_destroyed(), &mut self.idle) {
+            idle.handle_activity(now);
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.idle.deadline()
+        self.idle.as_ref()?.deadline()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.timed_out |= self.idle.handle_timeout(now, self.queue.in_progress());
+        let in_progress = self.queue.in_progress();
+        self.timed_out |= self.idle.as_mut().is_some_and(|idle| idle.handle_timeout(now, in_progress));
     }
 
     /// Takes a timeout as something else than an event.
@@ -388,11 +395,10 @@ impl Stream {
             return None;
         }
         // What was written before the connection is out by the time that 'connect' is told.
-        let is_ready = matches!(self.connect_events.front(), Some(Event::Ready));
-        if is_ready && self.phase == Phase::Open && self.write == WriteSide::Writable && self.queue.take_drained() {
+        if self.is_ready_next() && self.phase == Phase::Open && self.write == WriteSide::Writable && self.queue.take_drained() {
             return Some(Event::Drain);
         }
-        if let Some(event) = self.connect_events.pop_front() {
+        if let Some(event) = self.poll_connect_event() {
             return Some(event);
         }
         if self.is_over() {
@@ -429,7 +435,17 @@ impl Stream {
             (Phase::Open, ..) => self.is_over(),
             (Phase::Unconnected | Phase::Connecting | Phase::Closed, ..) => false,
         };
-        of_this_phase || self.timed_out || !self.connect_events.is_empty()
+        of_this_phase || self.timed_out || self.connect_events.is_some()
+    }
+
+    /// Whether the connection is open on both sides, and nothing is queued, held back or due.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.wants_read()
+            && self.write == WriteSide::Writable
+            && self.queue.is_idle()
+            && !self.has_event()
+            && !self.reset
+            && !self.is_detached
     }
 
     /// Both sides are done and told, or the write side failed and there is nothing left to read.
@@ -473,8 +489,22 @@ impl Stream {
 
     fn connect_event(&mut self, event: Event) {
         if self.phase == Phase::Connecting {
-            self.connect_events.push_back(event);
+            self.connect_events.get_or_insert_default().push_back(event);
         }
+    }
+
+    fn poll_connect_event(&mut self) -> Option<Event> {
+        let events = self.connect_events.as_mut()?;
+        let event = events.pop_front();
+        if events.is_empty() {
+            self.connect_events = None;
+        }
+        event
+    }
+
+    fn is_ready_next(&self) -> bool {
+        let next = self.connect_events.as_ref().and_then(|events| events.front());
+        matches!(next, Some(Event::Ready))
     }
 }
 

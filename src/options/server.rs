@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::DEFAULT_HIGH_WATER_MARK;
-use crate::socket::shared::Settings;
+use crate::socket::extra::Settings;
 
 /// How a server treats its connections: the options of Node's `net.createServer(options)`.
 ///

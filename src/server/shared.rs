@@ -17,7 +17,9 @@ use crate::options::ServerOptions;
 use crate::references::Reference;
 use crate::server_event::{Dropped, ServerEvent};
 use crate::socket::Socket;
-use crate::socket::shared::{Party, Shared};
+use crate::socket::extra::Settings;
+use crate::socket::party::Party;
+use crate::socket::shared::Shared;
 use crate::transport::Transport;
 use crate::transport::listener::Listener;
 
@@ -268,7 +270,9 @@ impl ServerShared {
             state.core.pause();
         }
         state.transport = Some(transport);
-        state.settings = settings;
+        if settings != Settings::default() {
+            state.extra().settings = settings;
+        }
         state.remote = remote;
         state.connection = Some(Connection(self.clone()));
         drop(state);

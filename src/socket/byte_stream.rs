@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::shared::{State, Wait, now, poll_wait};
+use super::shared::{State, now};
+use super::wait::{Wait, poll_wait};
 use super::{Socket, poll_timer};
 use crate::core::stream::Admission;
 use crate::error::Error;
@@ -28,7 +29,7 @@ impl AsyncRead for Socket {
         }
         let Self { handle, timer, .. } = self.get_mut();
         let mut state = handle.shared.lock();
-        state.consumer.unpark();
+        state.begin_turn();
         if state.core.has_read_end() {
             state.core.take_end();
             return Poll::Ready(Ok(()));

@@ -39,7 +39,7 @@ impl Future for Flush {
                 *linger = None;
                 continue;
             }
-            state.flusher.park(cx);
+            state.extra().flusher.park(cx);
             if !state.core.is_detached() {
                 return Poll::Pending;
             }
@@ -72,7 +72,8 @@ impl Drop for Flush {
 }
 
 fn stop(state: &mut Locked<'_>) {
-    state.flusher.unpark();
-    state.is_flushing = false;
-    state.was_flushed = true;
+    if let Some(extra) = &mut state.extra {
+        extra.flusher.unpark();
+    }
+    state.stop_flushing();
 }

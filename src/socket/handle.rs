@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::shared::{Locked, Shared, Wait, now, poll_wait, report};
+use super::extra::report;
+use super::shared::{Locked, Shared, now};
+use super::wait::{Wait, poll_wait};
 use super::written::Written;
 use crate::data::Data;
 use crate::error::{Error, Result};
@@ -56,7 +58,7 @@ impl SocketHandle {
     /// # }
     /// ```
     pub fn write(&self, data: impl Data) -> bool {
-        self.lock().write(data)
+        self.shared.write(data)
     }
 
     /// Writes like [`write`](Self::write), but returns misuse as an error and leaves the socket as it is.
@@ -214,7 +216,7 @@ impl SocketHandle {
     /// remembered. Does nothing on other sockets than TCP's, and after close.
     pub fn set_no_delay(&self, no_delay: bool) {
         let mut state = self.lock();
-        state.settings.no_delay = no_delay;
+        state.extra().settings.no_delay = no_delay;
         if let Some(transport) = &state.transport {
             report(transport.set_no_delay(no_delay));
         }
@@ -226,7 +228,7 @@ impl SocketHandle {
     /// sockets than TCP's, and after close.
     pub fn set_keep_alive(&self, enable: bool, initial_delay: Duration) {
         let mut state = self.lock();
-        state.settings.keep_alive = enable.then_some(initial_delay);
+        state.extra().settings.keep_alive = enable.then_some(initial_delay);
         if let Some(transport) = &state.transport {
             report(transport.set_keep_alive(enable, initial_delay));
         }
@@ -328,7 +330,7 @@ impl SocketHandle {
     /// connection, the last one is its peer. Empty with [`AutoSelectFamily::Off`](crate::AutoSelectFamily::Off), with a
     /// single address, and on accepted sockets.
     pub fn auto_select_family_attempted_addresses(&self) -> Vec<SocketAddr> {
-        self.lock().attempted.clone()
+        self.lock().extra.as_ref().map_or_else(Vec::new, |extra| extra.attempted.clone())
     }
 
     /// Waits until everything that was written so far has reached the kernel; returns at once if it has.

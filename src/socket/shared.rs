@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -23,7 +23,10 @@ use crate::references::Reference;
 use crate::server::shared::Connection;
 use crate::transport::Transport;
 
+use super::extra::Extra;
 use super::flush::Flush;
+use super::party::Party;
+use super::turn::Turn;
 
 /// How many vectored writes one call makes at most before it leaves the rest to the background.
 const WRITE_BUDGET: usize = 16;
@@ -41,64 +44,35 @@ pub(crate) struct State {
     pub(crate) transport: Option<Transport>,
     /// The task that asks for events or reads.
     pub(crate) consumer: Party,
-    /// The background task that writes what is queued, while there is one.
-    pub(crate) flusher: Party,
-    pub(crate) is_flushing: bool,
+    pub(crate) remote: Option<SocketAddr>,
+    /// This socket's place among its server's connections.
+    pub(crate) connection: Option<Connection>,
+    pub(crate) extra: Option<Box<Extra>>,
+    /// How often this socket has been connected again. Counters start anew each time.
+    pub(crate) life: u32,
+    pub(super) turn: Turn,
+    pub(super) flushing: Flushing,
     /// The background task has just come to its end.
-    pub(crate) was_flushed: bool,
+    pub(super) was_flushed: bool,
     spawn_flusher: bool,
     wake_consumer: bool,
     wake_flusher: bool,
-    waiters: Vec<Waiter>,
-    pub(crate) settings: Settings,
-    /// How often this socket has been connected again. Counters start anew each time.
-    pub(crate) life: u32,
-    /// The task that makes the connection.
-    pub(crate) connect_task: Option<AbortHandle>,
-    /// The addresses that were tried, the last one with success if there is a connection.
-    pub(crate) attempted: Vec<SocketAddr>,
-    pub(crate) remote: Option<SocketAddr>,
     /// Whether what it is being connected to can be reset.
     pub(crate) can_reset: bool,
-    /// This socket's place among its server's connections.
-    pub(crate) connection: Option<Connection>,
     /// Whether the program is to wait for this socket.
     pub(crate) is_referenced: bool,
     reference: Option<Reference>,
 }
 
-/// A task that may be waiting.
-#[derive(Debug, Default)]
-pub(crate) struct Party {
-    waker: Option<Waker>,
-    waiting: bool,
-}
-
-/// Socket options that are applied to each connection this socket makes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Settings {
-    pub(crate) no_delay: bool,
-    /// The initial delay, if it is on.
-    pub(crate) keep_alive: Option<Duration>,
-}
-
-/// What a future waits for. All but the last also end when the socket fails.
+/// Who writes what is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// So many bytes, counted from the beginning, have reached the kernel.
-    Flushed(u64),
-    /// The queue is empty after it was not.
-    Flushable,
-    /// The FIN is sent.
-    Finished,
-    /// The transport is released.
-    Closed,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    wait: Wait,
-    waker: Waker,
+pub(super) enum Flushing {
+    /// Whoever queues it, as far as the kernel takes it.
+    Nobody,
+    /// The same, but a task comes at the end of the turn and writes what is left then.
+    Soon,
+    /// Only the task.
+    Task,
 }
 
 impl Shared {
@@ -107,29 +81,28 @@ impl Shared {
             core,
             transport: None,
             consumer: Party::default(),
-            flusher: Party::default(),
-            is_flushing: false,
+            remote: None,
+            connection: None,
+            extra: None,
+            life: 0,
+            turn: Turn::default(),
+            flushing: Flushing::Nobody,
             was_flushed: false,
             spawn_flusher: false,
             wake_consumer: false,
             wake_flusher: false,
-            waiters: Vec::new(),
-            settings: Settings::default(),
-            life: 0,
-            connect_task: None,
-            attempted: Vec::new(),
-            remote: None,
             can_reset: true,
-            connection: None,
             is_referenced: true,
             reference: None,
         };
         Arc::new(Self { state: Mutex::new(state), runtime: Handle::try_current().ok() })
     }
 
+    /// The state, with everything written that this turn has gathered.
     pub(crate) fn lock(self: &Arc<Self>) -> Locked<'_> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { shared: self, state, consequences: None }
+        let mut locked = self.lock_as_it_is();
+        locked.write_gathered();
+        locked
     }
 
     /// The connection belongs to the runtime in which it is made; the one that the socket was made in may have ended.
@@ -137,26 +110,40 @@ impl Shared {
         Handle::try_current().ok().or_else(|| self.runtime.clone())
     }
 
+    pub(super) fn has_runtime(&self) -> bool {
+        self.runtime.is_some()
+    }
+
     /// Starts background work for this socket; `None` where there is no runtime for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let runtime = self.runtime.clone().or_else(|| Handle::try_current().ok())?;
         Some(runtime.spawn(task).abort_handle())
     }
+
+    pub(super) fn lock_as_it_is(self: &Arc<Self>) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { shared: self, state, consequences: None }
+    }
 }
 
 /// The state, locked. Letting go of it does what the changes call for.
 pub(crate) struct Locked<'a> {
-    shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Arc<Shared>,
     // Fields are dropped in this order: first the lock is released, then the consequences follow.
-    state: MutexGuard<'a, State>,
-    consequences: Option<Consequences>,
+    pub(super) state: MutexGuard<'a, State>,
+    pub(super) consequences: Option<Consequences>,
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        if self.state.has_consequences() {
-            self.consequences = Some(self.state.take_consequences(self.shared));
+        let state = &mut *self.state;
+        if state.turn.is_quiet() {
+            return;
         }
+        if state.has_consequences() {
+            self.consequences = Some(state.take_consequences(self.shared));
+        }
+        state.turn.set_quiet(state.is_at_rest());
     }
 }
 
@@ -168,14 +155,17 @@ impl Deref for Locked<'_> {
     }
 }
 
+/// Whoever may change the state ends the [quiet](Turn).
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut State {
+        self.state.turn.set_quiet(false);
         &mut self.state
     }
 }
 
 /// What has to wait for the release of the lock; it happens when this is dropped.
-struct Consequences {
+#[derive(Default)]
+pub(super) struct Consequences {
     transport: Option<Transport>,
     connection: Option<Connection>,
     abort: Option<AbortHandle>,
@@ -184,6 +174,15 @@ struct Consequences {
     flusher: Option<Waker>,
     waiters: Vec<Waker>,
     flush: Option<Arc<Shared>>,
+}
+
+impl Consequences {
+    /// That a task is started which writes what is queued.
+    pub(super) fn flush(shared: &Arc<Shared>) -> Self {
+        let mut consequences = Self::default();
+        consequences.flush = Some(shared.clone());
+        consequences
+    }
 }
 
 impl Drop for Consequences {
@@ -200,7 +199,7 @@ impl Drop for Consequences {
         let Some(shared) = self.flush.take() else { return };
         if shared.spawn(Flush::new(shared.clone())).is_none() {
             let mut state = shared.lock();
-            state.is_flushing = false;
+            state.flushing = Flushing::Nobody;
             state.core.destroy(Some(Error::no_runtime()));
             state.drive();
         }
@@ -213,7 +212,7 @@ impl State {
         while let Some(io) = self.core.next_io() {
             let Some(transport) = &mut self.transport else { return };
             match io {
-                Io::Write if self.is_flushing => return,
+                Io::Write if self.flushing == Flushing::Task => return,
                 Io::Write => {
                     if !self.write_queued() {
                         return self.start_flushing();
@@ -263,27 +262,11 @@ impl State {
     }
 
     pub(crate) fn write_admitted(&mut self, admission: Admission, data: impl Data) -> bool {
-        match (admission, &mut self.transport) {
-            (Admission::Direct, Some(transport)) => {
-                let length = data.as_bytes().len();
-                let written = if length == 0 { Ok(0) } else { transport.try_write(data.as_bytes()) };
-                match written {
-                    Ok(count) if count == length => self.core.handle_direct_write(length),
-                    Err(error) if !is_transient(&error) => {
-                        self.core.handle_direct_failure(length);
-                        self.handle_write_error(error);
-                    }
-                    partial => {
-                        self.core.queue_rest(length, data.into_rest(partial.unwrap_or(0)));
-                        self.start_flushing();
-                    }
-                }
-            }
-            _ => {
-                self.core.queue(data.into_rest(0));
-                self.drive();
-            }
+        if admission == Admission::Direct && self.transport.is_some() {
+            return self.write_directly(data);
         }
+        self.core.queue(data.into_rest(0));
+        self.drive();
         self.touch();
         self.core.accepts_more()
     }
@@ -313,6 +296,13 @@ impl State {
         Poll::Ready(())
     }
 
+    /// The consumer looks: a new turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.consumer.unpark();
+        self.wake_consumer = false;
+        self.turn.begin();
+    }
+
     /// Something happened that is no event yet: the consumer has to look for itself.
     pub(crate) fn wake_consumer(&mut self) {
         self.wake_consumer = true;
@@ -323,27 +313,6 @@ impl State {
         self.wake_flusher = true;
         self.core.detach();
         self.drive();
-    }
-
-    pub(crate) fn wait(&mut self, wait: Wait, cx: &mut Context<'_>) {
-        let known = |waiter: &Waiter| waiter.wait == wait && waiter.waker.will_wake(cx.waker());
-        if !self.waiters.iter().any(known) {
-            self.waiters.push(Waiter { wait, waker: cx.waker().clone() });
-        }
-    }
-
-    fn has_come_true(&self, wait: Wait) -> bool {
-        match wait {
-            // Nothing is out before there is a connection, not even nothing.
-            Wait::Flushed(position) => self.core.bytes_flushed() >= position && !self.core.is_connecting(),
-            Wait::Flushable => self.was_flushed,
-            Wait::Finished => self.core.is_finished(),
-            Wait::Closed => self.core.is_released(),
-        }
-    }
-
-    fn has_become_impossible(&self, wait: Wait) -> bool {
-        wait != Wait::Closed && self.core.has_failed()
     }
 
     /// Writes what the kernel takes. Whether everything is out.
@@ -385,25 +354,28 @@ impl State {
         }
     }
 
-    /// The address that won the race stands last among those that were tried.
-    pub(crate) fn put_winner_last(&mut self, winner: SocketAddr) {
-        if let Some(index) = self.attempted.iter().position(|address| *address == winner) {
-            self.attempted[index..].rotate_left(1);
-        }
+    pub(super) fn start_flushing(&mut self) {
+        self.spawn_flusher |= self.flushing == Flushing::Nobody;
+        self.flushing = Flushing::Task;
     }
 
-    fn start_flushing(&mut self) {
-        self.is_flushing = true;
-        self.spawn_flusher = true;
+    /// The task that writes is over.
+    pub(super) fn stop_flushing(&mut self) {
+        self.flushing = Flushing::Nobody;
+        self.was_flushed = true;
+        self.turn.begin();
     }
 
-    /// Whether [`take_consequences`](Self::take_consequences) may find anything. Runs at the end of every operation, so
-    /// it is cheap for a connection that goes about its business.
-    fn has_consequences(&self) -> bool {
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Whether [`take_consequences`](Self::take_consequences) may find anything.
+    pub(super) fn has_consequences(&self) -> bool {
         self.spawn_flusher
-            || (self.consumer.waiting && (self.wake_consumer || self.core.has_event()))
-            || (self.flusher.waiting && (self.wake_flusher || self.core.is_destroyed()))
-            || !self.waiters.is_empty()
+            || (self.consumer.is_waiting() && (self.wake_consumer || self.core.has_event()))
+            || (self.wake_flusher || self.core.is_destroyed()) && self.is_flusher_waiting()
+            || self.has_waiters()
             || (self.core.is_released() && self.holds_something())
             || self.reference.is_some() != self.is_active()
     }
@@ -411,21 +383,22 @@ impl State {
     fn take_consequences(&mut self, shared: &Arc<Shared>) -> Consequences {
         let wake_consumer = std::mem::take(&mut self.wake_consumer) || self.core.has_event();
         let wake_flusher = std::mem::take(&mut self.wake_flusher) || self.core.is_destroyed();
-        let mut consequences = Consequences {
-            transport: None,
-            connection: None,
-            abort: None,
-            reference: None,
-            consumer: if wake_consumer { self.consumer.take() } else { None },
-            flusher: if wake_flusher { self.flusher.take() } else { None },
-            waiters: self.take_waiters(),
-            flush: std::mem::take(&mut self.spawn_flusher).then(|| shared.clone()),
-        };
+        let mut consequences = Consequences::default();
+        if wake_consumer {
+            consequences.consumer = self.consumer.take();
+        }
+        if wake_flusher {
+            consequences.flusher = self.extra.as_mut().and_then(|extra| extra.flusher.take());
+        }
+        if std::mem::take(&mut self.spawn_flusher) {
+            consequences.flush = Some(shared.clone());
+        }
+        consequences.waiters = self.take_waiters();
         self.was_flushed = false;
         if self.core.is_released() {
             consequences.transport = self.transport.take();
             consequences.connection = self.connection.take();
-            consequences.abort = self.connect_task.take();
+            consequences.abort = self.extra.as_mut().and_then(|extra| extra.connect_task.take());
         }
         if self.reference.is_some() != self.is_active() {
             match self.reference.take() {
@@ -436,62 +409,17 @@ impl State {
         consequences
     }
 
+    fn is_flusher_waiting(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.flusher.is_waiting())
+    }
+
     fn holds_something(&self) -> bool {
-        self.transport.is_some() || self.connection.is_some() || self.connect_task.is_some()
+        let is_connecting = || self.extra.as_ref().is_some_and(|extra| extra.connect_task.is_some());
+        self.transport.is_some() || self.connection.is_some() || is_connecting()
     }
 
     fn is_active(&self) -> bool {
         self.is_referenced && self.core.is_active()
-    }
-
-    fn take_waiters(&mut self) -> Vec<Waker> {
-        if self.waiters.is_empty() {
-            return Vec::new();
-        }
-        let waiters = std::mem::take(&mut self.waiters);
-        let (over, waiting): (Vec<_>, Vec<_>) = waiters
-            .into_iter()
-            .partition(|Waiter { wait, .. }| self.has_come_true(*wait) || self.has_become_impossible(*wait));
-        self.waiters = waiting;
-        over.into_iter().map(|waiter| waiter.waker).collect()
-    }
-}
-
-impl Party {
-    pub(crate) fn park(&mut self, cx: &Context<'_>) {
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.waker = Some(cx.waker().clone()),
-        }
-        self.waiting = true;
-    }
-
-    pub(crate) fn unpark(&mut self) {
-        self.waiting = false;
-    }
-
-    pub(crate) fn take(&mut self) -> Option<Waker> {
-        std::mem::take(&mut self.waiting).then(|| self.waker.clone()).flatten()
-    }
-}
-
-impl Settings {
-    /// Applies what differs from a fresh connection. What the system refuses, it refuses because the peer is gone
-    /// already; reading will tell.
-    pub(crate) fn apply(&self, transport: &Transport) {
-        if self.no_delay {
-            report(transport.set_no_delay(true));
-        }
-        if let Some(delay) = self.keep_alive {
-            report(transport.set_keep_alive(true, delay));
-        }
-    }
-}
-
-/// A setting that the system refuses does no harm, and Node does not report it either.
-pub(crate) fn report(result: io::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "cannot set a socket option");
     }
 }
 
@@ -500,19 +428,6 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn is_transient(error: &io::Error) -> bool {
+pub(super) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Ends a wait that [`Wait`] describes: `Ok` if it came true, the failure otherwise.
-pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
-    let mut state = shared.lock();
-    if state.has_come_true(wait) {
-        return Poll::Ready(Ok(()));
-    }
-    if state.has_become_impossible(wait) {
-        return Poll::Ready(Err(state.core.failure()));
-    }
-    state.wait(wait, cx);
-    Poll::Pending
 }

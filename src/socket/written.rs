@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::shared::{Shared, Wait, poll_wait};
+use super::shared::Shared;
+use super::wait::{Wait, poll_wait};
 use crate::error::{Error, Result};
 
 /// Becomes ready when the bytes of a [`write_with`](crate::SocketHandle::write_with) have reached the kernel.

@@ -26,7 +26,7 @@ impl Stream {
 
     /// Whether connecting is still going on or has not been told to its end.
     pub(crate) fn is_settling(&self) -> bool {
-        self.phase == Phase::Connecting || !self.connect_events.is_empty()
+        self.phase == Phase::Connecting || self.connect_events.is_some()
     }
 
     /// The connection is over as far as the operating system knows.
@@ -118,6 +118,6 @@ impl Stream {
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.idle.timeout()
+        self.idle.as_ref()?.timeout()
     }
 }

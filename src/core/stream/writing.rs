@@ -60,7 +60,18 @@ impl Stream {
         self.bytes_accepted += length as u64;
         self.bytes_flushed += (length - rest.len()) as u64;
         self.queue.push_rest(length, rest);
-        self.idle.handle_request(length);
+        self.handle_request_of(length);
+    }
+
+    /// Queues a small write that is to leave together with others. Until then it counts as written.
+    pub(crate) fn gather(&mut self, bytes: &[u8]) {
+        self.bytes_accepted += bytes.len() as u64;
+        self.queue.gather(bytes);
+    }
+
+    /// What was gathered is now to be written.
+    pub(crate) fn handle_gathered(&mut self) {
+        self.handle_request();
     }
 
     pub(crate) fn queue(&mut self, chunk: Bytes) {
@@ -68,7 +79,7 @@ impl Stream {
         let was_sendable = self.queue.is_sendable();
         self.queue.push(chunk);
         if !was_sendable {
-            self.idle.handle_request(self.queue.in_progress());
+            self.handle_request();
         }
     }
 
@@ -92,7 +103,7 @@ impl Stream {
             return self.destroy(Some(Error::socket_closed()));
         }
         if !was_sendable {
-            self.idle.handle_request(self.queue.in_progress());
+            self.handle_request();
         }
     }
 
@@ -105,7 +116,7 @@ impl Stream {
         self.bytes_flushed += count as u64;
         let completed = self.queue.advance(count);
         if completed {
-            self.idle.handle_request(self.queue.in_progress());
+            self.handle_request();
         }
         completed
     }
@@ -118,5 +129,16 @@ impl Stream {
 
     pub(crate) fn handle_shutdown(&mut self) {
         self.write = WriteSide::Ended;
+    }
+
+    /// A request has begun.
+    pub(super) fn handle_request(&mut self) {
+        self.handle_request_of(self.queue.in_progress());
+    }
+
+    fn handle_request_of(&mut self, size: usize) {
+        if let Some(idle) = &mut self.idle {
+            idle.handle_request(size);
+        }
     }
 }
