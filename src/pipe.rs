@@ -77,10 +77,8 @@ impl<'a> Pipe<'a> {
 
     fn pass(&mut self, bytes: &[u8]) -> Result<()> {
         self.passed += bytes.len() as u64;
-        let mut state = self.destination.lock();
-        let admission = state.core.admit()?;
-        if !state.write_admitted(admission, bytes) {
-            self.state = State::Full(state.core.bytes_accepted());
+        if !self.destination.try_write(bytes)? {
+            self.state = State::Full(self.destination.lock().core.bytes_accepted());
         }
         Ok(())
     }

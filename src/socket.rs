@@ -9,8 +9,8 @@ mod from_fd;
 pub(crate) mod handle;
 pub(crate) mod next_into;
 pub(crate) mod party;
+mod quiet;
 pub(crate) mod shared;
-mod turn;
 pub(crate) mod wait;
 pub(crate) mod written;
 
@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -98,10 +98,18 @@ pub struct Socket {
 /// Where a look at the socket may read to.
 pub(crate) enum ReadTo<'a> {
     Nowhere,
+    /// The thread's scratch buffer, out of which the bytes then move into this.
+    Chunk(&'a mut Bytes),
     /// The spare room of this.
     Spare(&'a mut BytesMut),
     /// The whole of this.
     Slice(&'a mut [u8]),
+}
+
+/// What was read, and whether that is all there was.
+pub(crate) struct Read {
+    count: usize,
+    is_all: bool,
 }
 
 /// What a look at the socket brought.
@@ -290,32 +298,27 @@ impl Socket {
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        scratch::with(|buffer| {
-            loop {
-                let step = ready!(self.poll_step(cx, ReadTo::Spare(buffer)));
-                let event = match (step, &mut self.decoder) {
-                    (Step::Over, _) => return Poll::Ready(None),
-                    (Step::Data(_), None) => Event::Data(scratch::take_chunk(buffer)),
-                    (Step::Data(_), Some(decoder)) => {
-                        let text = decoder.push(buffer);
-                        buffer.clear();
-                        if text.is_empty() {
-                            continue;
-                        }
+        loop {
+            let mut chunk = Bytes::new();
+            let step = ready!(self.poll_step(cx, ReadTo::Chunk(&mut chunk)));
+            let event = match (step, &mut self.decoder) {
+                (Step::Over, _) => return Poll::Ready(None),
+                (Step::Data(_), None) => Event::Data(chunk),
+                (Step::Data(_), Some(decoder)) => match decoder.push(&chunk) {
+                    text if text.is_empty() => continue,
+                    text => Event::Text(text),
+                },
+                (Step::Event(Event::End), Some(decoder)) => match decoder.finish() {
+                    text if text.is_empty() => Event::End,
+                    text => {
+                        self.held = Some(Box::new(Event::End));
                         Event::Text(text)
                     }
-                    (Step::Event(Event::End), Some(decoder)) => match decoder.finish() {
-                        text if text.is_empty() => Event::End,
-                        text => {
-                            self.held = Some(Box::new(Event::End));
-                            Event::Text(text)
-                        }
-                    },
-                    (Step::Event(event), _) => event,
-                };
-                return Poll::Ready(Some(event));
-            }
-        })
+                },
+                (Step::Event(event), _) => event,
+            };
+            return Poll::Ready(Some(event));
+        }
     }
 
     /// Looks for the next event, or reads.
@@ -323,15 +326,14 @@ impl Socket {
         if let Some(event) = self.held.take() {
             return Poll::Ready(Step::Event(*event));
         }
-        let mut state = self.handle.shared.lock();
-        match state.poll_read_quietly(cx, &mut read_to) {
-            Some(Poll::Ready(count)) => return Poll::Ready(Step::Data(count)),
-            Some(Poll::Pending) if !has_passed(&mut self.timer, state.core.poll_timeout(), cx) => {
-                state.park(cx);
-                return Poll::Pending;
-            }
-            _ => {}
-        }
+        let read = match self.handle.shared.lock_if_quiet() {
+            Ok(quiet) => quiet.poll_read(cx, &mut self.timer, |cx, transport| read_to.poll_read(transport, cx)),
+            Err(state) => Err(state),
+        };
+        let mut state = match read {
+            Ok(read) => return read.map(Step::Data),
+            Err(state) => state,
+        };
         state.begin_turn();
         state.core.handle_consumer();
         state.drive();
@@ -346,8 +348,8 @@ impl Socket {
             let wants_read = state.core.wants_read() && !matches!(read_to, ReadTo::Nowhere);
             if let (true, Some(transport)) = (wants_read, &mut state.transport) {
                 match read_to.poll_read(transport, cx) {
-                    Poll::Ready(Ok(0)) => state.core.handle_eof(),
-                    Poll::Ready(Ok(count)) => {
+                    Poll::Ready(Ok(Read { count: 0, .. })) => state.core.handle_eof(),
+                    Poll::Ready(Ok(Read { count, .. })) => {
                         state.core.handle_read(count);
                         state.touch();
                         return Poll::Ready(Step::Data(count));
@@ -372,15 +374,32 @@ impl Socket {
     }
 }
 
+impl Read {
+    /// A read for which there was so much room. One that leaves some has emptied the socket.
+    fn new(count: usize, room: usize) -> Self {
+        Self { count, is_all: count < room }
+    }
+}
+
 impl ReadTo<'_> {
-    fn poll_read(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
         match self {
             Self::Nowhere => Poll::Pending,
-            Self::Spare(buffer) => transport.poll_read_buf(cx, buffer),
+            Self::Chunk(chunk) => scratch::with(|buffer| {
+                let room = buffer.capacity();
+                let count = ready!(transport.poll_read_buf(cx, buffer))?;
+                **chunk = scratch::take_chunk(buffer);
+                Poll::Ready(Ok(Read::new(count, room)))
+            }),
+            Self::Spare(buffer) => {
+                let room = buffer.capacity() - buffer.len();
+                transport.poll_read_buf(cx, buffer).map_ok(|count| Read::new(count, room))
+            }
             Self::Slice(slice) => {
                 let mut buffer = ReadBuf::new(slice);
                 ready!(transport.poll_read(cx, &mut buffer))?;
-                Poll::Ready(Ok(buffer.filled().len()))
+                let count = buffer.filled().len();
+                Poll::Ready(Ok(Read::new(count, slice.len())))
             }
         }
     }

@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use super::shared::{State, now};
 use super::wait::{Wait, poll_wait};
-use super::{Socket, poll_timer};
+use super::{Read, Socket, poll_timer};
 use crate::core::stream::Admission;
 use crate::error::Error;
+use crate::transport::Transport;
 
 /// Reads bytes straight into the caller's buffer. The end of the peer is the end of file, and whatever
 /// `allow_half_open` says, this side stays open until it is shut down or dropped, as everywhere in tokio. While the
@@ -28,24 +30,29 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         let Self { handle, timer, .. } = self.get_mut();
-        let mut state = handle.shared.lock();
+        let mut state = match handle.shared.lock_if_quiet() {
+            Err(state) => state,
+            Ok(quiet) => match quiet.poll_read(cx, timer, |cx, transport| poll_read(transport, cx, buffer)) {
+                Ok(read) => return read.map(|_| Ok(())),
+                Err(state) => state,
+            },
+        };
         state.begin_turn();
+        state.drive();
         if state.core.has_read_end() {
             state.core.take_end();
             return Poll::Ready(Ok(()));
         }
         if let (true, Some(transport)) = (state.core.wants_read(), &mut state.transport) {
-            let before = buffer.filled().len();
-            match transport.poll_read(cx, buffer) {
-                Poll::Ready(Ok(())) => {
-                    let count = buffer.filled().len() - before;
-                    if count == 0 {
-                        state.core.handle_eof();
-                        state.core.take_end();
-                    } else {
-                        state.core.handle_read(count);
-                        state.touch();
-                    }
+            match poll_read(transport, cx, buffer) {
+                Poll::Ready(Ok(Read { count: 0, .. })) => {
+                    state.core.handle_eof();
+                    state.core.take_end();
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(Read { count, .. })) => {
+                    state.core.handle_read(count);
+                    state.touch();
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => state.core.handle_read_error(Error::system("read", error)),
@@ -88,10 +95,24 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.get_mut().handle.shared.lock();
+        let proceed = ready!(poll_proceed(cx));
+        let mut state = match self.get_mut().handle.shared.lock_if_quiet() {
+            Err(state) => state,
+            Ok(quiet) => match quiet.write_vectored(slices) {
+                Ok(count) => {
+                    proceed.made_progress();
+                    return Poll::Ready(Ok(count));
+                }
+                Err(state) => state,
+            },
+        };
         let admission = state.core.admit()?;
         if admission == Admission::Queue {
-            return state.poll_queue(cx, slices).map(Ok);
+            let queued = state.poll_queue(cx, slices);
+            if queued.is_ready() {
+                proceed.made_progress();
+            }
+            return queued.map(Ok);
         }
         let Some(transport) = &mut state.transport else { return Poll::Ready(Err(Error::socket_closed().into())) };
         match transport.poll_write_vectored(cx, slices) {
@@ -128,6 +149,12 @@ impl AsyncWrite for Socket {
         ready!(poll_wait(&self.handle.shared, Wait::Finished, cx))?;
         Poll::Ready(Ok(()))
     }
+}
+
+fn poll_read(transport: &mut Transport, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Read>> {
+    let (room, before) = (buffer.remaining(), buffer.filled().len());
+    ready!(transport.poll_read(cx, buffer))?;
+    Poll::Ready(Ok(Read::new(buffer.filled().len() - before, room)))
 }
 
 impl State {

@@ -69,9 +69,7 @@ impl SocketHandle {
     /// `ERR_SOCKET_CLOSED` (never connected), or the error that made an earlier write fail. A failure that this write
     /// itself runs into is an event.
     pub fn try_write(&self, data: impl Data) -> Result<bool> {
-        let mut state = self.lock();
-        let admission = state.core.admit()?;
-        Ok(state.write_admitted(admission, data))
+        self.shared.try_write(data)
     }
 
     /// Writes like [`write`](Self::write) and returns a future of when these bytes have reached the kernel: Node's

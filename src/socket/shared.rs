@@ -26,7 +26,7 @@ use crate::transport::Transport;
 use super::extra::Extra;
 use super::flush::Flush;
 use super::party::Party;
-use super::turn::Turn;
+use super::quiet::Turn;
 
 /// How many vectored writes one call makes at most before it leaves the rest to the background.
 const WRITE_BUDGET: usize = 16;
@@ -98,11 +98,8 @@ impl Shared {
         Arc::new(Self { state: Mutex::new(state), runtime: Handle::try_current().ok() })
     }
 
-    /// The state, with everything written that this turn has gathered.
     pub(crate) fn lock(self: &Arc<Self>) -> Locked<'_> {
-        let mut locked = self.lock_as_it_is();
-        locked.write_gathered();
-        locked
+        Locked::new(self, self.lock_mutex())
     }
 
     /// The connection belongs to the runtime in which it is made; the one that the socket was made in may have ended.
@@ -120,30 +117,46 @@ impl Shared {
         Some(runtime.spawn(task).abort_handle())
     }
 
-    pub(super) fn lock_as_it_is(self: &Arc<Self>) -> Locked<'_> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { shared: self, state, consequences: None }
+    /// Starts the task that writes what is queued. Not to be called under the lock.
+    pub(super) fn start_flusher(self: &Arc<Self>) {
+        if self.spawn(Flush::new(self.clone())).is_none() {
+            let mut state = self.lock();
+            state.flushing = Flushing::Nobody;
+            state.core.destroy(Some(Error::no_runtime()));
+            state.drive();
+        }
+    }
+
+    pub(super) fn lock_mutex(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The state, locked. Letting go of it does what the changes call for.
 pub(crate) struct Locked<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    shared: &'a Arc<Shared>,
     // Fields are dropped in this order: first the lock is released, then the consequences follow.
-    pub(super) state: MutexGuard<'a, State>,
-    pub(super) consequences: Option<Consequences>,
+    state: MutexGuard<'a, State>,
+    consequences: Option<Consequences>,
+}
+
+impl<'a> Locked<'a> {
+    /// What the turn has gathered goes out first: nobody sees the difference to having written it at once.
+    pub(super) fn new(shared: &'a Arc<Shared>, mut state: MutexGuard<'a, State>) -> Self {
+        if state.turn.is_gathering {
+            state.end_gathering();
+        }
+        Self { shared, state, consequences: None }
+    }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let state = &mut *self.state;
-        if state.turn.is_quiet() {
-            return;
-        }
         if state.has_consequences() {
             self.consequences = Some(state.take_consequences(self.shared));
         }
-        state.turn.set_quiet(state.is_at_rest());
+        state.turn.is_quiet = state.is_at_rest();
     }
 }
 
@@ -155,17 +168,15 @@ impl Deref for Locked<'_> {
     }
 }
 
-/// Whoever may change the state ends the [quiet](Turn).
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        self.state.turn.set_quiet(false);
         &mut self.state
     }
 }
 
 /// What has to wait for the release of the lock; it happens when this is dropped.
 #[derive(Default)]
-pub(super) struct Consequences {
+struct Consequences {
     transport: Option<Transport>,
     connection: Option<Connection>,
     abort: Option<AbortHandle>,
@@ -174,15 +185,6 @@ pub(super) struct Consequences {
     flusher: Option<Waker>,
     waiters: Vec<Waker>,
     flush: Option<Arc<Shared>>,
-}
-
-impl Consequences {
-    /// That a task is started which writes what is queued.
-    pub(super) fn flush(shared: &Arc<Shared>) -> Self {
-        let mut consequences = Self::default();
-        consequences.flush = Some(shared.clone());
-        consequences
-    }
 }
 
 impl Drop for Consequences {
@@ -196,12 +198,8 @@ impl Drop for Consequences {
         for waker in self.consumer.take().into_iter().chain(self.flusher.take()).chain(self.waiters.drain(..)) {
             waker.wake();
         }
-        let Some(shared) = self.flush.take() else { return };
-        if shared.spawn(Flush::new(shared.clone())).is_none() {
-            let mut state = shared.lock();
-            state.flushing = Flushing::Nobody;
-            state.core.destroy(Some(Error::no_runtime()));
-            state.drive();
+        if let Some(shared) = self.flush.take() {
+            shared.start_flusher();
         }
     }
 }
@@ -300,7 +298,7 @@ impl State {
     pub(super) fn begin_turn(&mut self) {
         self.consumer.unpark();
         self.wake_consumer = false;
-        self.turn.begin();
+        self.turn.has_written = false;
     }
 
     /// Something happened that is no event yet: the consumer has to look for itself.
@@ -363,7 +361,7 @@ impl State {
     pub(super) fn stop_flushing(&mut self) {
         self.flushing = Flushing::Nobody;
         self.was_flushed = true;
-        self.turn.begin();
+        self.turn.has_written = false;
     }
 
     pub(crate) fn extra(&mut self) -> &mut Extra {

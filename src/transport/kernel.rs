@@ -22,7 +22,10 @@ pub(crate) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 }
 
 pub(crate) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    SockRef::from(socket).send_vectored_with_flags(slices, FLAGS)
+    match slices {
+        [slice] => send(socket, slice),
+        _ => SockRef::from(socket).send_vectored_with_flags(slices, FLAGS),
+    }
 }
 
 /// A connection that the peer has reset has no side left to shut down; the reset itself is told by the next read.

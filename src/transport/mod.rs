@@ -54,6 +54,17 @@ impl Transport {
         any!(self, stream => Pin::new(stream).poll_read(cx, buffer))
     }
 
+    /// Waits until there may be something to read. Cheaper than a read that finds nothing.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+            // Reading finds out at no cost.
+            Self::Memory(_) => Poll::Ready(()),
+        }
+    }
+
     pub(crate) fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,6 +1,6 @@
 //! The buffer that reads go into, one for each thread: an idle connection holds none.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
@@ -14,18 +14,21 @@ const MIN_ROOM: usize = 32 * 1024;
 const SPLIT_FROM: usize = 8 * 1024;
 
 thread_local! {
-    static SCRATCH: Cell<Option<BytesMut>> = const { Cell::new(None) };
+    static SCRATCH: RefCell<BytesMut> = RefCell::default();
 }
 
 /// Lends this thread's buffer, empty and with room to read into. What `use_buffer` leaves in it is lost.
 pub(crate) fn with<R>(use_buffer: impl FnOnce(&mut BytesMut) -> R) -> R {
-    // Taken out instead of borrowed: a waker that runs inside may read another socket on this thread.
-    let mut buffer = SCRATCH.take().unwrap_or_default();
-    make_room(&mut buffer);
-    let result = use_buffer(&mut buffer);
-    buffer.clear();
-    SCRATCH.set(Some(buffer));
-    result
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut buffer) => {
+            make_room(&mut buffer);
+            let result = use_buffer(&mut buffer);
+            buffer.clear();
+            result
+        }
+        // A waker that ran inside reads another socket.
+        Err(_) => use_buffer(&mut BytesMut::with_capacity(SIZE)),
+    })
 }
 
 pub(crate) fn make_room(buffer: &mut BytesMut) {
