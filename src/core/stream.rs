@@ -1,5 +1,6 @@
 //! One socket's life.
 
+mod connecting;
 mod view;
 mod writing;
 
@@ -10,7 +11,7 @@ use super::idle::Idle;
 use super::queue::WriteQueue;
 use crate::address::Address;
 use crate::error::Error;
-use crate::event::{Event, Lookup};
+use crate::event::Event;
 
 /// The state machine of a socket: what may be written, what is to be done next, which events are due, in which order.
 ///
@@ -110,7 +111,7 @@ pub(crate) enum Admission {
     Queue,
 }
 
-/// Life: connecting, ending, being destroyed.
+/// Life: beginning, ending, being destroyed.
 impl Stream {
     pub(crate) fn unconnected(allow_half_open: bool, high_water_mark: usize) -> Self {
         Self {
@@ -152,60 +153,6 @@ impl Stream {
             self.write = WriteSide::Delivered;
         }
         self
-    }
-
-    /// Begins to connect, again if need be: a closed socket then starts anew, but keeps its settings.
-    pub(crate) fn connect(&mut self) -> Result<(), Error> {
-        match self.phase {
-            Phase::Unconnected => {}
-            Phase::Connecting | Phase::Open => return Err(Error::already_connected()),
-            Phase::Destroyed => return Err(Error::destroyed("connect")),
-            Phase::Closed if self.is_detached => return Err(Error::destroyed("connect")),
-            Phase::Closed => {
-                let fresh = Self::unconnected(self.allow_half_open, self.queue.high_water_mark());
-                let idle = std::mem::take(&mut self.idle);
-                *self = Self { paused: self.paused, idle, ..fresh };
-            }
-        }
-        self.phase = Phase::Connecting;
-        Ok(())
-    }
-
-    pub(crate) fn handle_lookup(&mut self, lookup: Lookup) {
-        self.connect_event(Event::Lookup(Box::new(lookup)));
-    }
-
-    pub(crate) fn handle_attempt(&mut self, address: Address) {
-        self.connect_event(Event::ConnectionAttempt { address });
-    }
-
-    pub(crate) fn handle_attempt_failed(&mut self, address: Address, error: Error) {
-        self.connect_event(Event::ConnectionAttemptFailed { address, error });
-    }
-
-    pub(crate) fn handle_attempt_timeout(&mut self, address: Address) {
-        self.connect_event(Event::ConnectionAttemptTimeout { address });
-    }
-
-    pub(crate) fn handle_connected(&mut self) {
-        debug_assert_eq!(self.phase, Phase::Connecting);
-        self.connect_event(Event::Connect);
-        self.connect_event(Event::Ready);
-        self.phase = Phase::Open;
-        self.held = true;
-        self.idle.handle_request(self.queue.in_progress());
-    }
-
-    /// Does the reset that was asked for while connecting. What was written before is with the kernel by now, as far as
-    /// it fits.
-    pub(crate) fn handle_connected_reset(&mut self) {
-        if self.reset {
-            self.destroy_and_tell(None);
-        }
-    }
-
-    pub(crate) fn handle_connect_error(&mut self, error: Error) {
-        self.destroy_and_tell(Some(error));
     }
 
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
@@ -444,13 +391,6 @@ impl Stream {
         }
     }
 
-    /// Destroys, and still tells what happened while connecting.
-    fn destroy_and_tell(&mut self, error: Option<Error>) {
-        let events = std::mem::take(&mut self.connect_events);
-        self.destroy(error);
-        self.connect_events = events;
-    }
-
     fn is_end_told(&self) -> bool {
         matches!(self.read, ReadSide::Delivered | ReadSide::Taken)
     }
@@ -469,12 +409,6 @@ impl Stream {
         let unbegun = self.queue.not_begun();
         self.bytes_unbegun += unbegun as u64;
         self.queue.clear();
-    }
-
-    fn connect_event(&mut self, event: Event) {
-        if self.phase == Phase::Connecting {
-            self.connect_events.push_back(event);
-        }
     }
 }
 
