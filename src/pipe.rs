@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::socket::handle::SocketHandle;
-use crate::socket::shared::{Wait, poll_wait};
+use crate::socket::wait::{Wait, poll_wait};
 use crate::socket::{ReadTo, Socket, Step};
 use crate::transport::scratch;
 

@@ -8,6 +8,7 @@ mod from_fd;
 pub(crate) mod handle;
 pub(crate) mod next_into;
 pub(crate) mod shared;
+pub(crate) mod wait;
 pub(crate) mod written;
 
 use std::fmt;

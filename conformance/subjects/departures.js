@@ -151,13 +151,24 @@ module.exports = {
   },
 
   written_first: {
-    socket(socket, depart, onConnect) {
-      wrap(socket, 'once', (inner, event, listener) => {
-        inner(event, listener);
-        if (event !== 'connect') return;
-        depart();
-        socket.removeListener('connect', onConnect);
-        socket.on('connect', onConnect);
+    socket(socket, depart, react) {
+      let isTelling = false;
+      const tellConnect = () => {
+        if (isTelling) react();
+        isTelling = false;
+      };
+      socket.removeListener('connect', react);
+      wrap(socket, 'emit', (inner, event, ...args) => {
+        if (event === 'connect') {
+          if (socket.listenerCount('connect') > socket.ownListeners.size - 1) depart();
+          isTelling = true;
+          inner(event, ...args);
+          tellConnect();
+          return true;
+        }
+        // Its turn comes when whoever listens to 'connect' has had theirs.
+        if (event === 'drain') tellConnect();
+        return event === 'drain' && socket.destroyed ? false : inner(event, ...args);
       });
     },
   },

@@ -27,6 +27,8 @@ pub(crate) struct WriteQueue {
     /// What of that request is still to be written.
     remaining: usize,
     corked: u32,
+    /// Something without a byte was written while corked.
+    holds_empty: bool,
     need_drain: bool,
 }
 
@@ -38,7 +40,16 @@ struct Buffers {
 
 impl WriteQueue {
     pub(crate) fn new(high_water_mark: usize) -> Self {
-        Self { buffers: None, high_water_mark, length: 0, request: 0, remaining: 0, corked: 0, need_drain: false }
+        Self {
+            buffers: None,
+            high_water_mark,
+            length: 0,
+            request: 0,
+            remaining: 0,
+            corked: 0,
+            holds_empty: false,
+            need_drain: false,
+        }
     }
 
     /// Node's `writableLength`: everything accepted, less the requests that are out.
@@ -62,6 +73,16 @@ impl WriteQueue {
 
     pub(crate) fn is_corked(&self) -> bool {
         self.corked > 0
+    }
+
+    /// Whether the next uncork is the last.
+    pub(crate) fn is_corked_once(&self) -> bool {
+        self.corked == 1
+    }
+
+    /// Whether anything was written that a cork holds back, be it without a byte.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.corked > 0 && (self.not_begun() > 0 || self.holds_empty)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,6 +114,7 @@ impl WriteQueue {
     /// Adds a chunk behind all others.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         self.length += chunk.len();
+        self.holds_empty |= chunk.is_empty();
         self.store(chunk);
         self.start_request();
     }
@@ -169,10 +191,11 @@ impl WriteQueue {
 
     /// Throws everything away; what was accepted is lost.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.high_water_mark);
+        *self = Self { corked: self.corked, ..Self::new(self.high_water_mark) };
     }
 
     fn start_request(&mut self) {
+        self.holds_empty &= self.corked > 0;
         if self.remaining == 0 && self.corked == 0 {
             self.request = self.length;
             self.remaining = self.length;

@@ -52,9 +52,12 @@ pub(crate) struct Stream {
     is_detached: bool,
     ended_by_peer: bool,
     closed_before_connection: bool,
-    error_delivered: bool,
-    /// Why the socket was destroyed, or is about to be.
+    /// Whether the program is told of an error before Close.
+    had_error: bool,
+    /// The error that is to be told.
     error: Option<Error>,
+    /// Why writes fail: the first error there was, told or not.
+    failure: Option<Error>,
     queue: WriteQueue,
     idle: Idle,
     connect_events: VecDeque<Event>,
@@ -127,8 +130,9 @@ impl Stream {
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
-            error_delivered: false,
+            had_error: false,
             error: None,
+            failure: None,
             queue: WriteQueue::new(high_water_mark),
             idle: Idle::default(),
             connect_events: VecDeque::new(),
@@ -158,7 +162,10 @@ impl Stream {
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
     pub(crate) fn end(&mut self) {
         // A socket that was destroyed without an error takes note of an end, which later writes are told of.
-        let counts = !self.is_destroyed() || self.error.is_none();
+        let counts = !self.is_destroyed() || self.failure.is_none();
+        if self.phase == Phase::Unconnected && self.queue.is_holding() {
+            return self.handle_write_error(Error::socket_closed());
+        }
         if self.write == WriteSide::Writable && counts {
             self.write = WriteSide::Ending;
             self.queue.uncork_all();
@@ -187,14 +194,16 @@ impl Stream {
         }
     }
 
-    /// Drops everything and closes. Only the first call has an effect.
+    /// Drops everything and closes. Only the first call has an effect. A failure that was not told yet never is.
     pub(crate) fn destroy(&mut self, error: Option<Error>) {
         if self.is_destroyed() {
             return;
         }
-        if self.error.is_none() {
-            self.error = error;
+        if self.failure.is_none() {
+            self.failure.clone_from(&error);
         }
+        self.had_error = error.is_some();
+        self.error = error;
         self.closed_before_connection = self.phase == Phase::Connecting;
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
         if !matches!(self.connect_events.front(), Some(Event::Ready)) {
@@ -244,7 +253,7 @@ impl Stream {
         // The kernel tells of a reset once. If a write was told, reading sees an end that the peer never sent.
         let is_reset = self.write == WriteSide::Failed && self.failure().code() == "ECONNRESET";
         if is_reset {
-            return self.destroy(None);
+            return self.destroy_failed();
         }
         self.read = ReadSide::Ended;
     }
@@ -252,11 +261,12 @@ impl Stream {
     /// Everything that has arrived is read. If writing has failed, there is nothing more to wait for.
     pub(crate) fn handle_read_blocked(&mut self) {
         if self.write == WriteSide::Failed {
-            self.destroy(None);
+            self.destroy_failed();
         }
     }
 
     pub(crate) fn handle_read_error(&mut self, error: Error) {
+        let error = self.failure.clone().unwrap_or(error);
         self.destroy(Some(error));
     }
 
@@ -334,6 +344,9 @@ impl Stream {
         if !self.has_event() {
             return None;
         }
+        if self.has_failed_unconnected() {
+            self.destroy_failed();
+        }
         // What was written before the connection is out by the time that 'connect' is told.
         let is_ready = matches!(self.connect_events.front(), Some(Event::Ready));
         if is_ready && self.phase == Phase::Open && self.write == WriteSide::Writable && self.queue.take_drained() {
@@ -343,7 +356,7 @@ impl Stream {
             return Some(event);
         }
         if self.is_over() {
-            self.destroy(None);
+            self.destroy_failed();
         }
         if self.phase == Phase::Destroyed {
             return Some(self.poll_last_event());
@@ -374,7 +387,8 @@ impl Stream {
             (Phase::Open, ReadSide::Ended, _) | (Phase::Open, _, WriteSide::Ended) | (Phase::Destroyed, ..) => true,
             (Phase::Open, _, WriteSide::Writable) => self.queue.is_drained(),
             (Phase::Open, ..) => self.is_over(),
-            (Phase::Unconnected | Phase::Connecting | Phase::Closed, ..) => false,
+            (Phase::Unconnected | Phase::Connecting, ..) => self.has_failed_unconnected(),
+            (Phase::Closed, ..) => false,
         };
         of_this_phase || self.timed_out || !self.connect_events.is_empty()
     }
@@ -391,17 +405,26 @@ impl Stream {
         }
     }
 
+    /// A write on a socket that never was connected has failed. It is told when the program has had its say.
+    fn has_failed_unconnected(&self) -> bool {
+        matches!(self.phase, Phase::Unconnected | Phase::Connecting) && self.write == WriteSide::Failed
+    }
+
+    /// Destroys for the reason for which writing has failed, if it has.
+    fn destroy_failed(&mut self) {
+        self.destroy(self.failure.clone());
+    }
+
     fn is_end_told(&self) -> bool {
         matches!(self.read, ReadSide::Delivered | ReadSide::Taken)
     }
 
     fn poll_last_event(&mut self) -> Event {
-        if let (Some(error), false) = (&self.error, self.error_delivered) {
-            self.error_delivered = true;
-            return Event::Error(error.clone());
+        if let Some(error) = self.error.take() {
+            return Event::Error(error);
         }
         self.phase = Phase::Closed;
-        Event::Close { had_error: self.error.is_some() }
+        Event::Close { had_error: self.had_error }
     }
 
     /// What was accepted and never begun no longer counts as written, as in Node.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::flush::LINGER;
-use super::shared::{Shared, Wait, poll_wait};
+use super::shared::Shared;
+use super::wait::{Wait, poll_wait};
 use crate::before::is_before;
 use crate::error::Error;
 

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::shared::{State, Wait, now, poll_wait};
+use super::shared::{State, now};
+use super::wait::{Wait, poll_wait};
 use super::{Socket, poll_timer};
 use crate::core::stream::Admission;
 use crate::error::Error;

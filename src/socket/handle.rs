@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::shared::{Locked, Shared, Wait, now, poll_wait, report};
+use super::shared::{Locked, Shared, now, report};
+use super::wait::{Wait, poll_wait};
 use super::written::Written;
 use crate::data::Data;
 use crate::error::{Error, Result};
@@ -85,13 +86,15 @@ impl SocketHandle {
     pub fn write_with(&self, data: impl Data) -> Written {
         let mut state = self.lock();
         let mut refused = state.core.admit().err();
+        let is_held = data.as_bytes().is_empty() && state.core.is_corked();
         state.write(data);
         if refused.is_none() && state.core.has_failed() {
             refused = Some(state.core.failure());
         }
         let (life, position) = (state.life, state.core.bytes_accepted());
         drop(state);
-        Written::new(self.shared.clone(), life, position, refused)
+        let wait = if is_held { Wait::Uncorked(position) } else { Wait::Flushed(position) };
+        Written::new(self.shared.clone(), life, wait, refused)
     }
 
     /// Holds back what is written from now on, until [`uncork`](Self::uncork) has been called as often as this, so that
@@ -342,7 +345,8 @@ impl SocketHandle {
     /// Dropping the future has no effect.
     pub fn drained(&self) -> Written {
         let state = self.lock();
-        Written::new(self.shared.clone(), state.life, state.core.bytes_accepted(), None)
+        let wait = Wait::Flushed(state.core.bytes_accepted());
+        Written::new(self.shared.clone(), state.life, wait, None)
     }
 
     /// Waits until the connection is closed, for whatever reason. It never is while somebody holds the

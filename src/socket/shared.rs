@@ -24,6 +24,7 @@ use crate::server::shared::Connection;
 use crate::transport::Transport;
 
 use super::flush::Flush;
+use super::wait::Wait;
 
 /// How many vectored writes one call makes at most before it leaves the rest to the background.
 const WRITE_BUDGET: usize = 16;
@@ -80,19 +81,6 @@ pub(crate) struct Settings {
     pub(crate) no_delay: bool,
     /// The initial delay, if it is on.
     pub(crate) keep_alive: Option<Duration>,
-}
-
-/// What a future waits for. All but the last also end when the socket fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// So many bytes, counted from the beginning, have reached the kernel.
-    Flushed(u64),
-    /// The queue is empty after it was not.
-    Flushable,
-    /// The FIN is sent.
-    Finished,
-    /// The transport is released.
-    Closed,
 }
 
 #[derive(Debug)]
@@ -332,20 +320,6 @@ impl State {
         }
     }
 
-    fn has_come_true(&self, wait: Wait) -> bool {
-        match wait {
-            // Nothing is out before there is a connection, not even nothing.
-            Wait::Flushed(position) => self.core.bytes_flushed() >= position && !self.core.is_connecting(),
-            Wait::Flushable => self.was_flushed,
-            Wait::Finished => self.core.is_finished(),
-            Wait::Closed => self.core.is_released(),
-        }
-    }
-
-    fn has_become_impossible(&self, wait: Wait) -> bool {
-        wait != Wait::Closed && self.core.has_failed()
-    }
-
     /// Writes what the kernel takes. Whether everything is out.
     fn write_queued(&mut self) -> bool {
         for _ in 0..WRITE_BUDGET {
@@ -502,17 +476,4 @@ pub(crate) fn now() -> Instant {
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Ends a wait that [`Wait`] describes: `Ok` if it came true, the failure otherwise.
-pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
-    let mut state = shared.lock();
-    if state.has_come_true(wait) {
-        return Poll::Ready(Ok(()));
-    }
-    if state.has_become_impossible(wait) {
-        return Poll::Ready(Err(state.core.failure()));
-    }
-    state.wait(wait, cx);
-    Poll::Pending
 }

@@ -1,0 +1,52 @@
+//! What futures of a socket wait for.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::shared::{Shared, State};
+use crate::error::Result;
+
+/// What a future waits for. All but the last also end when the socket fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// So many bytes, counted from the beginning, have reached the kernel.
+    Flushed(u64),
+    /// That, and nothing is corked.
+    Uncorked(u64),
+    /// The queue is empty after it was not.
+    Flushable,
+    /// The FIN is sent.
+    Finished,
+    /// The transport is released.
+    Closed,
+}
+
+/// Ends a wait that [`Wait`] describes: `Ok` if it came true, the failure otherwise.
+pub(crate) fn poll_wait(shared: &Arc<Shared>, wait: Wait, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    let mut state = shared.lock();
+    if state.has_come_true(wait) {
+        return Poll::Ready(Ok(()));
+    }
+    if state.has_become_impossible(wait) {
+        return Poll::Ready(Err(state.core.failure()));
+    }
+    state.wait(wait, cx);
+    Poll::Pending
+}
+
+impl State {
+    pub(crate) fn has_come_true(&self, wait: Wait) -> bool {
+        match wait {
+            // Nothing is out before there is a connection, not even nothing.
+            Wait::Flushed(position) => self.core.bytes_flushed() >= position && !self.core.is_connecting(),
+            Wait::Uncorked(position) => !self.core.is_corked() && self.has_come_true(Wait::Flushed(position)),
+            Wait::Flushable => self.was_flushed,
+            Wait::Finished => self.core.is_finished(),
+            Wait::Closed => self.core.is_released(),
+        }
+    }
+
+    pub(crate) fn has_become_impossible(&self, wait: Wait) -> bool {
+        wait != Wait::Closed && self.core.has_failed()
+    }
+}
