@@ -254,8 +254,7 @@ impl State {
         match (admission, &mut self.transport) {
             (Admission::Direct, Some(transport)) => {
                 let length = data.as_bytes().len();
-                let written = if length == 0 { Ok(0) } else { transport.try_write(data.as_bytes()) };
-                match written {
+                match transport.try_write(data.as_bytes()) {
                     Ok(count) if count == length => self.core.handle_direct_write(length),
                     Err(error) if !is_transient(&error) => {
                         self.core.handle_direct_failure(length);
