@@ -87,6 +87,7 @@ impl SocketHandle {
         state.core.connect()?;
         state.life = state.life.wrapping_add(u32::from(is_again));
         state.remote = None;
+        state.local = None;
         state.attempted.clear();
         state.can_reset = !matches!(endpoint, Endpoint::Path(_));
         if let Endpoint::Path(path) = &endpoint {

@@ -288,7 +288,11 @@ impl SocketHandle {
     /// The address of this end: Node's `socket.address()`. `None` without a connection, after close, and on other
     /// sockets than TCP's.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.lock().transport.as_ref()?.local_address()
+        let state = self.lock();
+        match &state.transport {
+            Some(transport) => transport.local_address(),
+            None => state.local.as_deref().copied().filter(|_| !state.core.is_destroyed()),
+        }
     }
 
     /// The IP address of this end: Node's `socket.localAddress`.

@@ -59,6 +59,8 @@ pub(crate) struct State {
     /// The addresses that were tried, the last one with success if there is a connection.
     pub(crate) attempted: Vec<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
+    /// The address of this end, after the transport was released and before that is told.
+    pub(crate) local: Option<Box<SocketAddr>>,
     /// Whether what it is being connected to can be reset.
     pub(crate) can_reset: bool,
     /// This socket's place among its server's connections.
@@ -107,6 +109,7 @@ impl Shared {
             connect_task: None,
             attempted: Vec::new(),
             remote: None,
+            local: None,
             can_reset: true,
             connection: None,
             is_referenced: true,
@@ -216,6 +219,9 @@ impl State {
                         transport.prepare_reset();
                     } else if !self.core.is_destroyed() && !self.core.has_read_end() {
                         transport.discard_unread();
+                    }
+                    if !self.core.is_destroyed() && !self.core.is_detached() {
+                        self.local = transport.local_address().map(Box::new);
                     }
                     self.core.handle_released();
                     if self.core.is_detached() {
