@@ -131,6 +131,7 @@ module.exports = {
     socket(socket, depart) {
       let sendFin = null;
       wrap(socket, '_final', (inner, callback) => {
+        if (socket.pending) return inner(callback);
         sendFin = inner;
         process.nextTick(() => {
           sendFin = null;

@@ -48,6 +48,8 @@ pub(crate) struct Stream {
     /// Closed at once when the write side is done, without waiting for the peer's end.
     destroy_when_finished: bool,
     reset: bool,
+    /// A write or an end was there before the reset and goes out first.
+    reset_is_behind: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
@@ -127,6 +129,7 @@ impl Stream {
             held: false,
             destroy_when_finished: false,
             reset: false,
+            reset_is_behind: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
@@ -221,7 +224,11 @@ impl Stream {
     pub(crate) fn reset_and_destroy(&mut self) {
         match self.phase {
             Phase::Unconnected => self.destroy(Some(Error::socket_closed())),
-            Phase::Connecting => self.reset = true,
+            Phase::Connecting if !self.reset => {
+                self.reset = true;
+                self.reset_is_behind = self.queue.in_progress() > 0 || self.write != WriteSide::Writable;
+            }
+            Phase::Connecting => {}
             Phase::Open => {
                 self.reset = true;
                 self.destroy(None);

@@ -45,6 +45,11 @@ impl Stream {
         self.connect_event(Event::Ready);
         self.phase = Phase::Open;
         self.held = true;
+        if self.reset && !self.reset_is_behind {
+            self.bytes_unbegun = self.bytes_accepted;
+            self.queue.clear();
+            return self.destroy_and_tell(None);
+        }
         self.idle.handle_request(self.queue.in_progress());
     }
 
