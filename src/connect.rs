@@ -1,11 +1,12 @@
 //! Making connections.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-#[cfg(unix)]
-use std::path::Path;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, display_path};
@@ -19,10 +20,7 @@ use crate::resolve;
 use crate::socket::Socket;
 use crate::socket::handle::SocketHandle;
 use crate::socket::shared::{Shared, now};
-use crate::transport::Transport;
-use crate::transport::tcp;
-#[cfg(unix)]
-use crate::transport::unix;
+use crate::transport::{Transport, tcp, unix};
 
 /// Connects to an endpoint: Node's `net.connect` and `net.createConnection`.
 ///
@@ -89,6 +87,7 @@ impl SocketHandle {
         state.remote = None;
         if let Some(extra) = &mut state.extra {
             extra.attempted.clear();
+            extra.local = None;
         }
         state.can_reset = !matches!(endpoint, Endpoint::Path(_));
         if let Endpoint::Path(path) = &endpoint {
@@ -97,7 +96,7 @@ impl SocketHandle {
         state.touch();
         drop(state);
         options.apply(self);
-        let task = runtime.spawn(run(shared.clone(), endpoint, plan)).abort_handle();
+        let task = runtime.spawn(run(shared.clone(), Destination::begin(endpoint), plan)).abort_handle();
         let mut state = shared.lock();
         if state.core.is_connecting() {
             state.extra().connect_task = Some(task);
@@ -108,9 +107,35 @@ impl SocketHandle {
     }
 }
 
+/// Where a socket is being connected to.
+enum Destination {
+    Host(String, u16),
+    Ip(SocketAddr),
+    /// This takes no time, so it is done in the call, as in Node: the peer sees it whatever follows.
+    Path(PathBuf, io::Result<StdUnixStream>),
+}
+
+impl Destination {
+    fn begin(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Port(port) => Self::Host("localhost".into(), port),
+            Endpoint::Host { host, port } => Self::Host(host, port),
+            Endpoint::Ip(address) => Self::Ip(address),
+            Endpoint::Path(path) => {
+                let stream = unix::connect(&path);
+                Self::Path(path, stream)
+            }
+        }
+    }
+}
+
 /// The background task of a connecting socket.
-async fn run(shared: Arc<Shared>, endpoint: Endpoint, plan: ConnectPlan) {
-    let result = establish(&shared, &endpoint, &plan).await;
+async fn run(shared: Arc<Shared>, destination: Destination, plan: ConnectPlan) {
+    let result = match destination {
+        Destination::Host(host, port) => connect_host(&shared, &plan, &host, port).await,
+        Destination::Ip(address) => connect_ips(&shared, &plan, Pace::Patient, vec![address]).await,
+        Destination::Path(path, stream) => finish_path(&shared, &path, stream),
+    };
     let mut state = shared.lock();
     if !state.core.is_connecting() {
         return;
@@ -131,15 +156,6 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint, plan: ConnectPlan) {
         Err(error) => state.core.handle_connect_error(error),
     }
     state.drive();
-}
-
-async fn establish(shared: &Arc<Shared>, endpoint: &Endpoint, plan: &ConnectPlan) -> Result<Transport> {
-    match endpoint {
-        Endpoint::Path(path) => connect_path(shared, path).await,
-        Endpoint::Ip(address) => connect_ips(shared, plan, Pace::Patient, vec![*address]).await,
-        Endpoint::Port(port) => connect_host(shared, plan, "localhost", *port).await,
-        Endpoint::Host { host, port } => connect_host(shared, plan, host, *port).await,
-    }
 }
 
 async fn connect_host(shared: &Arc<Shared>, plan: &ConnectPlan, host: &str, port: u16) -> Result<Transport> {
@@ -240,9 +256,9 @@ async fn next_end(attempts: &mut JoinSet<Attempt>, deadline: Option<tokio::time:
     joined?.ok()
 }
 
-#[cfg(unix)]
-async fn connect_path(shared: &Arc<Shared>, path: &Path) -> Result<Transport> {
-    unix::connect(path).await.map(Transport::Unix).map_err(|error| {
+fn finish_path(shared: &Arc<Shared>, path: &Path, stream: io::Result<StdUnixStream>) -> Result<Transport> {
+    let stream = stream.and_then(UnixStream::from_std);
+    stream.map(Transport::Unix).map_err(|error| {
         let error = Error::connect("connect", error, Target::Path(&display_path(path)));
         shared.lock().core.handle_attempt_failed(Address::Path(path.to_owned()), error.clone());
         error

@@ -337,11 +337,12 @@ mod a_socket_that_was_never_connected {
     use super::*;
 
     #[tokio::test]
-    async fn is_destroyed_by_a_write() {
+    async fn is_destroyed_by_a_write_when_the_program_has_had_its_say() {
         let mut socket = Socket::new();
         assert!(!socket.write("nobody"));
-        assert!(socket.destroyed());
+        assert!(!socket.destroyed());
         assert_eq!(rest(&mut socket).await, ["error Socket is closed", "close true"]);
+        assert!(socket.destroyed());
         let written = Socket::new().write_with("nobody");
         assert_eq!(written.await.unwrap_err().code(), "ERR_SOCKET_CLOSED");
     }

@@ -1,83 +1,109 @@
-//! Compares two traces, and knows the departures that are intended.
+//! Compares what Node and sockeye did, and knows the departures that are intended.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 
 use serde_json::Value;
 
 use crate::files::here;
-use crate::run::Trace;
+use crate::run::{Trace, run};
+use crate::scenario::Scenario;
+use crate::side::Side;
 
 /// How many lines before the first difference are shown.
 const CONTEXT: usize = 4;
 
-/// `departures.json`: the lines at which one scenario differs, with the reason.
-pub struct Departures {
-    list: Vec<Departure>,
+/// What a comparison came to.
+pub enum Verdict {
+    Same,
+    /// Sockeye does what Node does with these departures.
+    Departs(BTreeSet<String>),
+    /// The first difference, for people to read.
+    Diverges(String),
 }
 
-struct Departure {
-    name: String,
-    scenario: String,
-    /// Runs of lines that stand in the place of each other.
-    node: Vec<String>,
-    sockeye: Vec<String>,
-    is_used: bool,
+/// The names in `departures.json`. `subjects/departures.js` has what each of them does to Node.
+pub struct Departures(BTreeSet<String>);
+
+/// What Node does, by itself and, where that makes a difference, with the intended departures.
+pub struct Expected {
+    pub plain: Trace,
+    pub departed: Option<(BTreeSet<String>, Trace)>,
 }
 
 impl Departures {
-    pub fn none() -> Self {
-        Self { list: Vec::new() }
-    }
-
     pub fn read() -> Result<Self, String> {
         let text = fs::read_to_string(here("departures.json")).map_err(|error| format!("departures.json: {error}"))?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| format!("departures.json: {error}"))?;
-        let entries = value.as_array().ok_or("departures.json is no list")?;
-        let list = entries.iter().map(Departure::read).collect::<Option<_>>();
-        Ok(Self { list: list.ok_or("departures.json: each entry has a name, a reason, a scenario, node and sockeye")? })
+        let entries: Vec<Value> = serde_json::from_str(&text).map_err(|error| format!("departures.json: {error}"))?;
+        let name = |entry: &Value| entry["reason"].as_str().and(entry["name"].as_str()).map(str::to_owned);
+        let names = entries.iter().map(name).collect::<Option<_>>();
+        names.map(Self).ok_or_else(|| "departures.json: each entry has a name and a reason".into())
     }
 
-    pub fn unused(&self) -> Vec<&str> {
-        self.list.iter().filter(|departure| !departure.is_used).map(|departure| departure.name.as_str()).collect()
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.0
     }
 
-    /// Puts Node's lines in the place of sockeye's where that is intended.
-    fn apply(&mut self, scenario: &str, actual: &mut Trace, expected: &Trace) {
-        for departure in self.list.iter_mut().filter(|departure| departure.scenario == scenario) {
-            let length = departure.sockeye.len();
-            let found = (0..actual.len()).find(|&at| {
-                actual[at..].starts_with(&departure.sockeye)
-                    && expected.get(at..).is_some_and(|rest| rest.starts_with(&departure.node))
-            });
-            if let Some(at) = found {
-                actual.splice(at..at + length, departure.node.iter().cloned());
-                departure.is_used = true;
+    /// What Node does, with and without departures.
+    pub fn expect(&self, scenario: &Scenario, node: &mut Side) -> Result<Expected, String> {
+        let plain = run(scenario, node, &BTreeSet::new())?.trace;
+        let departed = run(scenario, node, &self.0)?;
+        if departed.trace == plain {
+            return Ok(Expected { plain, departed: None });
+        }
+        let names = self.needed(scenario, node, departed.departures, &departed.trace)?;
+        Ok(Expected { plain, departed: Some((names, departed.trace)) })
+    }
+
+    /// Both sides, side by side.
+    pub fn judge(&self, scenario: &Scenario, node: &mut Side, sockeye: &mut Side) -> Result<Verdict, String> {
+        let none = BTreeSet::new();
+        let actual = run(scenario, sockeye, &none)?.trace;
+        if run(scenario, node, &none)?.trace == actual {
+            return Ok(Verdict::Same);
+        }
+        let departed = run(scenario, node, &self.0)?;
+        if departed.trace == actual {
+            let names = self.needed(scenario, node, departed.departures, &actual)?;
+            return Ok(Verdict::Departs(names));
+        }
+        Ok(Verdict::Diverges(difference(&departed.trace, &actual)))
+    }
+
+    /// Those of the departures that happened without which the trace would be another one.
+    fn needed(
+        &self,
+        scenario: &Scenario,
+        node: &mut Side,
+        mut names: BTreeSet<String>,
+        trace: &Trace,
+    ) -> Result<BTreeSet<String>, String> {
+        for name in names.clone() {
+            let others: BTreeSet<String> = names.iter().filter(|other| **other != name).cloned().collect();
+            if run(scenario, node, &others)?.trace == *trace {
+                names = others;
             }
+        }
+        Ok(names)
+    }
+}
+
+impl Expected {
+    /// Where sockeye departs on purpose, it has to do so.
+    pub fn compare(&self, actual: &Trace) -> Verdict {
+        match &self.departed {
+            Some((names, trace)) if trace == actual => Verdict::Departs(names.clone()),
+            Some((_, trace)) => Verdict::Diverges(difference(trace, actual)),
+            None if self.plain == *actual => Verdict::Same,
+            None => Verdict::Diverges(difference(&self.plain, actual)),
         }
     }
 }
 
-impl Departure {
-    fn read(entry: &Value) -> Option<Self> {
-        let text = |name: &str| entry[name].as_str().map(str::to_owned);
-        let lines = |name: &str| {
-            entry[name].as_array()?.iter().map(|line| line.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        };
-        text("reason")?;
-        let (name, scenario) = (text("name")?, text("scenario")?);
-        Some(Self { name, scenario, node: lines("node")?, sockeye: lines("sockeye")?, is_used: false })
-    }
-}
-
-/// Where two traces differ first, for people to read.
-pub fn difference(name: &str, expected: &Trace, actual: &Trace, departures: &mut Departures) -> Option<String> {
-    let mut actual = actual.clone();
-    departures.apply(name, &mut actual, expected);
-    if *expected == actual {
-        return None;
-    }
-    let same = expected.iter().zip(&actual).take_while(|(left, right)| left == right).count();
+/// Where two traces differ first.
+fn difference(expected: &Trace, actual: &Trace) -> String {
+    let same = expected.iter().zip(actual).take_while(|(left, right)| left == right).count();
     let mut text = String::new();
     let start = same.saturating_sub(CONTEXT);
     let end_of_step = |trace: &Trace| {
@@ -87,10 +113,10 @@ pub fn difference(name: &str, expected: &Trace, actual: &Trace, departures: &mut
     for line in &expected[start..same] {
         let _ = writeln!(text, "           {line}");
     }
-    for (who, trace) in [("node", expected), ("sockeye", &actual)] {
+    for (who, trace) in [("node", expected), ("sockeye", actual)] {
         for line in &trace[same..end_of_step(trace)] {
             let _ = writeln!(text, "  {who:>7}: {line}");
         }
     }
-    Some(text)
+    text
 }

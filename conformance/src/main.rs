@@ -11,11 +11,12 @@ mod shrink;
 mod side;
 mod subject;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::compare::{Departures, difference};
+use crate::compare::{Departures, Verdict};
 use crate::files::{find_scenarios, read_recording, write_recording};
 use crate::generate::Generator;
 use crate::run::run;
@@ -96,37 +97,48 @@ impl Arguments {
     /// Against `node`, or against what was recorded.
     fn compare_all(&self, mut node: Option<Side>) -> Result<bool, String> {
         let mut sockeye = Side::sockeye()?;
-        let mut departures = Departures::read()?;
+        let departures = Departures::read()?;
         let scenarios = find_scenarios(&self.names)?;
         let mut divergences = 0;
+        let mut used = BTreeSet::new();
         for (name, scenario) in &scenarios {
-            let expected = match &mut node {
-                Some(node) => run(scenario, node)?,
-                None => read_recording(name)?,
+            let verdict = match &mut node {
+                Some(node) => departures.judge(scenario, node, &mut sockeye),
+                None => run(scenario, &mut sockeye, &BTreeSet::new())
+                    .and_then(|actual| Ok(read_recording(name)?.compare(&actual.trace))),
             };
-            let actual = run(scenario, &mut sockeye)?;
-            if let Some(difference) = difference(name, &expected, &actual, &mut departures) {
-                println!("{name} diverges:\n{difference}");
-                divergences += 1;
+            match verdict.map_err(in_scenario(name))? {
+                Verdict::Same => {}
+                Verdict::Departs(names) => used.extend(names),
+                Verdict::Diverges(difference) => {
+                    println!("{name} diverges:\n{difference}");
+                    divergences += 1;
+                }
             }
         }
         println!("{} scenarios, {divergences} divergences", scenarios.len());
-        let unused = if self.names.is_empty() { departures.unused() } else { Vec::new() };
-        for departure in &unused {
-            println!("the departure `{departure}` does not happen any more");
+        let mut is_well = divergences == 0;
+        for unknown in used.difference(departures.names()) {
+            println!("the departure `{unknown}` is recorded and not listed");
+            is_well = false;
         }
-        Ok(divergences == 0 && unused.is_empty())
+        for unused in departures.names().difference(&used).filter(|_| self.names.is_empty()) {
+            println!("no scenario shows the departure `{unused}`");
+            is_well = false;
+        }
+        Ok(is_well)
     }
 
     fn record(&self) -> Result<bool, String> {
         let mut node = Side::node(&self.node)?;
+        let departures = Departures::read()?;
         let scenarios = find_scenarios(&self.names)?;
         for (name, scenario) in &scenarios {
-            let trace = run(scenario, &mut node)?;
-            if run(scenario, &mut node)? != trace {
+            let expected = departures.expect(scenario, &mut node).map_err(in_scenario(name))?;
+            if run(scenario, &mut node, &BTreeSet::new()).map_err(in_scenario(name))?.trace != expected.plain {
                 return Err(format!("{name} does not come out the same twice"));
             }
-            write_recording(name, &node.name, &trace)?;
+            write_recording(name, &node.name, &expected)?;
         }
         println!("{} scenarios recorded from {}", scenarios.len(), node.name);
         Ok(true)
@@ -134,35 +146,61 @@ impl Arguments {
 
     fn show(&self) -> Result<bool, String> {
         let (mut node, mut sockeye) = (Side::node(&self.node)?, Side::sockeye()?);
+        let departures = Departures::read()?;
         for (name, scenario) in find_scenarios(&self.names)? {
-            for side in [&mut node, &mut sockeye] {
-                let trace = run(&scenario, side)?;
-                println!("{name} on {}:\n{}\n", side.name, trace.join("\n"));
+            let expected = departures.expect(&scenario, &mut node).map_err(in_scenario(&name))?;
+            println!("{name} on {}:\n{}\n", node.name, expected.plain.join("\n"));
+            if let Some((names, trace)) = expected.departed {
+                println!("with {}:\n{}\n", join(&names), trace.join("\n"));
             }
+            let actual = run(&scenario, &mut sockeye, &BTreeSet::new()).map_err(in_scenario(&name))?.trace;
+            println!("{name} on {}:\n{}\n", sockeye.name, actual.join("\n"));
         }
         Ok(true)
     }
 
     fn random(&self) -> Result<bool, String> {
         let (mut node, mut sockeye) = (Side::node(&self.node)?, Side::sockeye()?);
+        let departures = Departures::read()?;
         println!("seed {}, against {}", self.seed, node.name);
         let mut generator = Generator::new(self.seed);
         let mut divergences = 0;
+        let mut departed = BTreeMap::<String, usize>::new();
         for index in 0..self.count {
             let scenario = generator.scenario(self.steps);
-            if shrink::diverges(&scenario, &mut node, &mut sockeye)?.is_none() {
-                continue;
-            }
-            // What does not happen again was chance, and is counted all the same.
-            let scenario = shrink::shrink(scenario, &mut node, &mut sockeye)?;
-            let difference = shrink::diverges(&scenario, &mut node, &mut sockeye)?;
             let name = format!("seed-{}-{index}", self.seed);
-            let path = files::write_divergence(&self.out, &name, &scenario)?;
-            let difference = difference.unwrap_or_else(|| "it did not diverge a second time\n".into());
-            println!("{}:\n{scenario}{difference}", path.display());
-            divergences += 1;
+            let verdict = departures.judge(&scenario, &mut node, &mut sockeye);
+            match verdict.map_err(|error| format!("{name}: {error} in\n{scenario}"))? {
+                Verdict::Same => {}
+                Verdict::Departs(names) => {
+                    for name in names {
+                        *departed.entry(name).or_default() += 1;
+                    }
+                }
+                Verdict::Diverges(difference) => {
+                    divergences += 1;
+                    let smallest = shrink::shrink(scenario.clone(), &departures, &mut node, &mut sockeye)?;
+                    let path = files::write_divergence(&self.out, &name, &smallest)?;
+                    println!("{}:\n{smallest}", path.display());
+                    match departures.judge(&smallest, &mut node, &mut sockeye)? {
+                        Verdict::Diverges(difference) => println!("{difference}"),
+                        _ => println!("it does not diverge any more; at first it was\n{scenario}{difference}"),
+                    }
+                }
+            }
+        }
+        for (name, count) in &departed {
+            println!("{count} depart by {name}");
         }
         println!("{} scenarios, {divergences} divergences", self.count);
         Ok(divergences == 0)
     }
+}
+
+fn in_scenario(name: &str) -> impl Fn(String) -> String {
+    move |error| format!("{name}: {error}")
+}
+
+fn join(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }

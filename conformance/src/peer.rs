@@ -98,6 +98,9 @@ impl Peer {
     pub fn pump(&mut self) -> bool {
         let mut progress = false;
         for connection in self.connections.iter_mut().flatten() {
+            if !self.is_unix {
+                connection.acknowledge();
+            }
             progress |= connection.send() | connection.read(&mut self.scratch);
         }
         progress
@@ -143,7 +146,14 @@ impl Peer {
     }
 
     fn add(&mut self, index: usize, socket: io::Result<Socket>) -> Option<String> {
-        let made = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        let made = socket.and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            if !self.is_unix {
+                // Nothing is to wait for an acknowledgement.
+                socket.set_tcp_nodelay(true)?;
+            }
+            Ok(socket)
+        });
         let socket = match made {
             Ok(socket) => socket,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Some("has nobody to accept".into()),
@@ -168,6 +178,12 @@ impl Peer {
 }
 
 impl Connection {
+    /// What the subject holds back until its last segment is acknowledged would otherwise come when it likes.
+    fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.socket.set_tcp_quickack(true);
+    }
+
     fn send(&mut self) -> bool {
         let mut progress = false;
         while !self.outgoing.is_empty() {

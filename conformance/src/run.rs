@@ -1,5 +1,6 @@
 //! Runs one scenario on one subject and takes down what happens.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -15,10 +16,18 @@ use crate::side::Side;
 /// How often both sides must have had nothing to do.
 const QUIET_ROUNDS: u32 = 2;
 
-/// What a run came to: lines, of which those that begin with `>` name the steps.
+/// Lines, of which those that begin with `>` name the steps.
 pub type Trace = Vec<String>;
 
-pub fn run(scenario: &Scenario, side: &mut Side) -> Result<Trace, String> {
+/// What a run came to.
+pub struct Outcome {
+    pub trace: Trace,
+    /// Which of the departures that were allowed have happened.
+    pub departures: BTreeSet<String>,
+}
+
+/// Runs a scenario on one side, which departs from Node in these ways.
+pub fn run(scenario: &Scenario, side: &mut Side, departures: &BTreeSet<String>) -> Result<Outcome, String> {
     let directory = tempfile::Builder::new().prefix("conformance").tempdir().map_err(text)?;
     let directory = directory.path();
     let peer = Peer::new(scenario.is_unix, directory).map_err(text)?;
@@ -31,17 +40,20 @@ pub fn run(scenario: &Scenario, side: &mut Side) -> Result<Trace, String> {
             json!({ "event": reaction.event, "calls": calls(&reaction.calls) })
         }).collect::<Vec<_>>(),
         "places": places(scenario.is_unix, &peer, directory),
+        "departures": departures,
     }))?;
     let mut run = Run { side, peer, names, trace: Vec::new(), states: Map::new(), written: Vec::new() };
     for step in &scenario.steps {
-        run.step(step)?;
+        run.step(step).map_err(|error| format!("`{step}`: {error}"))?;
     }
     run.trace.push("> everybody reads to the end".into());
     run.peer.read_everything();
     run.settle()?;
     run.take()?;
-    run.side.ask(&json!({ "cmd": "finish" }))?;
-    Ok(run.trace)
+    let answer = run.side.ask(&json!({ "cmd": "finish" }))?;
+    let departed = answer["departed"].as_array().into_iter().flatten();
+    let departures = departed.filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(Outcome { trace: run.trace, departures })
 }
 
 struct Run<'a> {

@@ -1,31 +1,24 @@
 //! Makes a scenario that diverges as short as it can be.
 
-use crate::compare::{Departures, difference};
-use crate::run::run;
+use crate::compare::{Departures, Verdict};
 use crate::scenario::{Scenario, Step};
 use crate::side::Side;
 
-/// The first difference between both sides, if there is one.
-pub fn diverges(scenario: &Scenario, node: &mut Side, sockeye: &mut Side) -> Result<Option<String>, String> {
-    let expected = run(scenario, node)?;
-    let actual = run(scenario, sockeye)?;
-    Ok(difference("", &expected, &actual, &mut Departures::none()))
-}
-
-/// Leaves out what can be left out while both sides still differ.
-pub fn shrink(mut scenario: Scenario, node: &mut Side, sockeye: &mut Side) -> Result<Scenario, String> {
-    loop {
-        let mut is_smaller = false;
+/// Leaves out what can be left out while both sides still diverge.
+pub fn shrink(
+    mut scenario: Scenario,
+    departures: &Departures,
+    node: &mut Side,
+    sockeye: &mut Side,
+) -> Result<Scenario, String> {
+    'smaller: loop {
         for candidate in candidates(&scenario) {
-            if diverges(&candidate, node, sockeye)?.is_some() {
+            if let Verdict::Diverges(_) = departures.judge(&candidate, node, sockeye)? {
                 scenario = candidate;
-                is_smaller = true;
-                break;
+                continue 'smaller;
             }
         }
-        if !is_smaller {
-            return Ok(scenario);
-        }
+        return Ok(scenario);
     }
 }
 

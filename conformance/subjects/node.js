@@ -4,6 +4,7 @@
 
 const fs = require('node:fs');
 const net = require('node:net');
+const departures = require('./departures.js');
 
 const QUIET_TURNS = 6;
 const MAX_BUSY_MS = 2000;
@@ -27,7 +28,7 @@ function serve() {
       case 'elapse': return void setTimeout(() => { reply({}); setImmediate(serve); }, command.ms);
       case 'take': reply({ records: world.records.splice(0), answers: world.answers.splice(0), told: world.told.splice(0), state: snapshots() }); break;
       case 'where': reply(where()); break;
-      case 'finish': finish(); return settle(() => { world = null; reply({}); setImmediate(serve); });
+      case 'finish': finish(); return settle(() => { reply({ departed: [...world.departed] }); world = null; setImmediate(serve); });
     }
   }
 }
@@ -49,10 +50,10 @@ function settle(done) {
 
 // A lookup takes its time elsewhere.
 function isBusy() {
-  return world.isListening || world.sockets.some(({ socket }) => socket.connecting && !socket.destroyed);
+  return world.isListening || world.sockets.some(({ socket, isConnecting }) => isConnecting && socket.connecting && !socket.destroyed);
 }
 
-function begin({ isServer, options, reactions, places }) {
+function begin({ isServer, options, reactions, places, departures }) {
   const values = {};
   for (const option of options) {
     const [name, value] = option.split('=');
@@ -66,13 +67,14 @@ function begin({ isServer, options, reactions, places }) {
     keepAlive: values.keep_alive === true,
     keepAliveInitialDelay: values.keep_alive_initial_delay ?? 0,
   };
-  world = { records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, isOver: false };
+  world = { records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, departures, departed: new Set(), isOver: false };
   if (isServer) watchServer(net.createServer(nodeOptions));
   else watchSocket(new net.Socket(nodeOptions));
 }
 
 function watchServer(server) {
   world.server = server;
+  depart('server', server);
   const tell = (name, ev, extra) => {
     world.isListening = false;
     record({ who: 'server', ev, ...extra });
@@ -91,7 +93,7 @@ function watchServer(server) {
 }
 
 function watchSocket(socket) {
-  const entry = { socket, who: `s${world.sockets.length}`, position: 0 };
+  const entry = { socket, who: `s${world.sockets.length}`, position: 0, isConnecting: false, hasErred: false };
   world.sockets.push(entry);
   // Node knows the remote address later only if somebody has asked for it.
   void socket.remoteAddress;
@@ -102,20 +104,36 @@ function watchSocket(socket) {
     react(ev, entry);
   };
   socket.on('lookup', (error, address, family, host) => tell('lookup', { host, address, error: error ? describe(error) : null }));
-  socket.on('connect', () => void socket.remoteAddress);
+  socket.on('connect', () => {
+    void socket.remoteAddress;
+    if (here === world && !here.isOver) record({ who: entry.who, ev: 'connect' });
+  });
+  const onConnect = () => void (here === world && !here.isOver && react('connect', entry));
+  socket.on('connect', onConnect);
   socket.on('connectionAttempt', (address, port) => tell('connectionAttempt', { address, port: port ?? null }));
   socket.on('connectionAttemptFailed', (address, port, family, error) =>
     tell('connectionAttemptFailed', { address, port: port ?? null, error: describe(error) }));
-  for (const name of ['connect', 'ready', 'end', 'drain', 'finish', 'timeout']) socket.on(name, () => tell(name));
-  socket.on('error', (error) => tell('error', { error: describe(error) }));
-  // Without a connection Node passes no argument; then it is not compared.
-  socket.on('close', (hadError) => tell('close', { hadError: hadError ?? socket.errored !== null }));
+  for (const name of ['ready', 'end', 'drain', 'finish', 'timeout']) socket.on(name, () => tell(name));
+  socket.on('error', (error) => {
+    entry.hasErred = true;
+    tell('error', { error: describe(error) });
+  });
+  // Without a connection Node passes no argument.
+  socket.on('close', (hadError) => tell('close', { hadError: hadError ?? entry.hasErred }));
   socket.on('data', (chunk) => {
     if (here !== world || here.isOver) return;
     recordData(entry.who, chunk);
     react('data', entry);
   });
+  socket.ownListeners = new Set(socket.rawListeners('connect'));
+  depart('socket', socket, onConnect);
   return entry;
+}
+
+// Has a socket or server do what this run is to do otherwise than Node.
+function depart(kind, object, ...rest) {
+  const here = world;
+  for (const name of world.departures) departures[name][kind]?.(object, () => here.departed.add(name), ...rest);
 }
 
 function react(event, entry) {
@@ -145,7 +163,12 @@ function onSocket(entry, name, argument) {
   switch (name) {
     case 'connect':
       entry.position = 0;
-      return void socket.connect(world.places[argument ?? 'peer']);
+      entry.hasErred = false;
+      // What throws says that it is connecting and is not.
+      entry.isConnecting = false;
+      socket.connect(world.places[argument ?? 'peer']);
+      entry.isConnecting = true;
+      return undefined;
     case 'write': return socket.write(bytes(entry, argument));
     case 'write_told': {
       const here = world;

@@ -25,6 +25,8 @@ pub(crate) struct WriteQueue {
     held: Option<Box<Held>>,
     high_water_mark: usize,
     corked: u32,
+    /// Something without a byte was written while corked.
+    holds_empty: bool,
     need_drain: bool,
 }
 
@@ -41,7 +43,7 @@ struct Held {
 
 impl WriteQueue {
     pub(crate) fn new(high_water_mark: usize) -> Self {
-        Self { held: None, high_water_mark, corked: 0, need_drain: false }
+        Self { held: None, high_water_mark, corked: 0, holds_empty: false, need_drain: false }
     }
 
     /// Node's `writableLength`: everything accepted, less the requests that are out.
@@ -65,6 +67,16 @@ impl WriteQueue {
 
     pub(crate) fn is_corked(&self) -> bool {
         self.corked > 0
+    }
+
+    /// Whether the next uncork is the last.
+    pub(crate) fn is_corked_once(&self) -> bool {
+        self.corked == 1
+    }
+
+    /// Whether anything was written that a cork holds back, be it without a byte.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.corked > 0 && (self.not_begun() > 0 || self.holds_empty)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -95,10 +107,11 @@ impl WriteQueue {
 
     /// Adds a chunk behind all others.
     pub(crate) fn push(&mut self, chunk: Bytes) {
+        self.holds_empty |= chunk.is_empty();
         if !chunk.is_empty() {
             self.held.get_or_insert_default().push(chunk);
-            self.start_request();
         }
+        self.start_request();
     }
 
     /// Adds what the kernel left over of a direct write of `total` bytes, which is then the request in progress.
@@ -185,10 +198,11 @@ impl WriteQueue {
 
     /// Throws everything away; what was accepted is lost.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.high_water_mark);
+        *self = Self { corked: self.corked, ..Self::new(self.high_water_mark) };
     }
 
     fn start_request(&mut self) {
+        self.holds_empty &= self.corked > 0;
         if let (0, Some(held)) = (self.corked, &mut self.held) {
             held.start_request();
         }

@@ -1,5 +1,6 @@
 //! One socket's life.
 
+mod connecting;
 mod view;
 mod writing;
 
@@ -10,7 +11,7 @@ use super::idle::Idle;
 use super::queue::WriteQueue;
 use crate::address::Address;
 use crate::error::Error;
-use crate::event::{Event, Lookup};
+use crate::event::Event;
 
 /// The state machine of a socket: what may be written, what is to be done next, which events are due, in which order.
 ///
@@ -47,13 +48,18 @@ pub(crate) struct Stream {
     /// Closed at once when the write side is done, without waiting for the peer's end.
     destroy_when_finished: bool,
     reset: bool,
+    /// A write or an end was there before the reset and goes out first.
+    reset_is_behind: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
     closed_before_connection: bool,
-    error_delivered: bool,
-    /// Why the socket was destroyed, or is about to be.
+    /// Whether the program is told of an error before Close.
+    had_error: bool,
+    /// The error that is to be told.
     error: Option<Error>,
+    /// Why writes fail: the first error there was, told or not.
+    failure: Option<Error>,
     queue: WriteQueue,
     /// Those that have a timeout pay for it.
     idle: Option<Box<Idle>>,
@@ -111,7 +117,7 @@ pub(crate) enum Admission {
     Queue,
 }
 
-/// Life: connecting, ending, being destroyed.
+/// Life: beginning, ending, being destroyed.
 impl Stream {
     pub(crate) fn unconnected(allow_half_open: bool, high_water_mark: usize) -> Self {
         Self {
@@ -124,11 +130,13 @@ impl Stream {
             held: false,
             destroy_when_finished: false,
             reset: false,
+            reset_is_behind: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
-            error_delivered: false,
+            had_error: false,
             error: None,
+            failure: None,
             queue: WriteQueue::new(high_water_mark),
             idle: None,
             connect_events: None,
@@ -155,64 +163,13 @@ impl Stream {
         self
     }
 
-    /// Begins to connect, again if need be: a closed socket then starts anew, but keeps its settings.
-    pub(crate) fn connect(&mut self) -> Result<(), Error> {
-        match self.phase {
-            Phase::Unconnected => {}
-            Phase::Connecting | Phase::Open => return Err(Error::already_connected()),
-            Phase::Destroyed => return Err(Error::destroyed("connect")),
-            Phase::Closed if self.is_detached => return Err(Error::destroyed("connect")),
-            Phase::Closed => {
-                let fresh = Self::unconnected(self.allow_half_open, self.queue.high_water_mark());
-                let idle = std::mem::take(&mut self.idle);
-                *self = Self { paused: self.paused, idle, ..fresh };
-            }
-        }
-        self.phase = Phase::Connecting;
-        Ok(())
-    }
-
-    pub(crate) fn handle_lookup(&mut self, lookup: Lookup) {
-        self.connect_event(Event::Lookup(Box::new(lookup)));
-    }
-
-    pub(crate) fn handle_attempt(&mut self, address: Address) {
-        self.connect_event(Event::ConnectionAttempt { address });
-    }
-
-    pub(crate) fn handle_attempt_failed(&mut self, address: Address, error: Error) {
-        self.connect_event(Event::ConnectionAttemptFailed { address, error });
-    }
-
-    pub(crate) fn handle_attempt_timeout(&mut self, address: Address) {
-        self.connect_event(Event::ConnectionAttemptTimeout { address });
-    }
-
-    pub(crate) fn handle_connected(&mut self) {
-        debug_assert_eq!(self.phase, Phase::Connecting);
-        self.connect_event(Event::Connect);
-        self.connect_event(Event::Ready);
-        self.phase = Phase::Open;
-        self.held = true;
-        self.handle_request();
-    }
-
-    /// Does the reset that was asked for while connecting. What was written before is with the kernel by now, as far as
-    /// it fits.
-    pub(crate) fn handle_connected_reset(&mut self) {
-        if self.reset {
-            self.destroy_and_tell(None);
-        }
-    }
-
-    pub(crate) fn handle_connect_error(&mut self, error: Error) {
-        self.destroy_and_tell(Some(error));
-    }
-
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
     pub(crate) fn end(&mut self) {
         // A socket that was destroyed without an error takes note of an end, which later writes are told of.
-        let counts = !self.is_destroyed() || self.error.is_none();
+        let counts = !self.is_destroyed() || self.failure.is_none();
+        if self.phase == Phase::Unconnected && self.queue.is_holding() {
+            return self.handle_write_error(Error::socket_closed());
+        }
         if self.write == WriteSide::Writable && counts {
             self.write = WriteSide::Ending;
             self.queue.uncork_all();
@@ -241,14 +198,16 @@ impl Stream {
         }
     }
 
-    /// Drops everything and closes. Only the first call has an effect.
+    /// Drops everything and closes. Only the first call has an effect. A failure that was not told yet never is.
     pub(crate) fn destroy(&mut self, error: Option<Error>) {
         if self.is_destroyed() {
             return;
         }
-        if self.error.is_none() {
-            self.error = error;
+        if self.failure.is_none() {
+            self.failure.clone_from(&error);
         }
+        self.had_error = error.is_some();
+        self.error = error;
         self.closed_before_connection = self.phase == Phase::Connecting;
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
         if let (false, Some(events)) = (self.is_ready_next(), &mut self.connect_events) {
@@ -271,7 +230,11 @@ impl Stream {
     pub(crate) fn reset_and_destroy(&mut self) {
         match self.phase {
             Phase::Unconnected => self.destroy(Some(Error::socket_closed())),
-            Phase::Connecting => self.reset = true,
+            Phase::Connecting if !self.reset => {
+                self.reset = true;
+                self.reset_is_behind = self.queue.in_progress() > 0 || self.write != WriteSide::Writable;
+            }
+            Phase::Connecting => {}
             Phase::Open => {
                 self.reset = true;
                 self.destroy(None);
@@ -303,7 +266,7 @@ impl Stream {
         // The kernel tells of a reset once. If a write was told, reading sees an end that the peer never sent.
         let is_reset = self.write == WriteSide::Failed && self.failure().code() == "ECONNRESET";
         if is_reset {
-            return self.destroy(None);
+            return self.destroy_failed();
         }
         self.read = ReadSide::Ended;
     }
@@ -311,11 +274,12 @@ impl Stream {
     /// Everything that has arrived is read. If writing has failed, there is nothing more to wait for.
     pub(crate) fn handle_read_blocked(&mut self) {
         if self.write == WriteSide::Failed {
-            self.destroy(None);
+            self.destroy_failed();
         }
     }
 
     pub(crate) fn handle_read_error(&mut self, error: Error) {
+        let error = self.failure.clone().unwrap_or(error);
         self.destroy(Some(error));
     }
 
@@ -394,15 +358,22 @@ impl Stream {
         if !self.has_event() {
             return None;
         }
+        if self.has_failed_unconnected() {
+            self.destroy_failed();
+        }
         // What was written before the connection is out by the time that 'connect' is told.
-        if self.is_ready_next() && self.phase == Phase::Open && self.write == WriteSide::Writable && self.queue.take_drained() {
+        if self.is_ready_next()
+            && self.phase == Phase::Open
+            && self.write == WriteSide::Writable
+            && self.queue.take_drained()
+        {
             return Some(Event::Drain);
         }
         if let Some(event) = self.poll_connect_event() {
             return Some(event);
         }
         if self.is_over() {
-            self.destroy(None);
+            self.destroy_failed();
         }
         if self.phase == Phase::Destroyed {
             return Some(self.poll_last_event());
@@ -433,7 +404,8 @@ impl Stream {
             (Phase::Open, ReadSide::Ended, _) | (Phase::Open, _, WriteSide::Ended) | (Phase::Destroyed, ..) => true,
             (Phase::Open, _, WriteSide::Writable) => self.queue.is_drained(),
             (Phase::Open, ..) => self.is_over(),
-            (Phase::Unconnected | Phase::Connecting | Phase::Closed, ..) => false,
+            (Phase::Unconnected | Phase::Connecting, ..) => self.has_failed_unconnected(),
+            (Phase::Closed, ..) => false,
         };
         of_this_phase || self.timed_out || self.connect_events.is_some()
     }
@@ -460,11 +432,14 @@ impl Stream {
         }
     }
 
-    /// Destroys, and still tells what happened while connecting.
-    fn destroy_and_tell(&mut self, error: Option<Error>) {
-        let events = std::mem::take(&mut self.connect_events);
-        self.destroy(error);
-        self.connect_events = events;
+    /// A write on a socket that never was connected has failed. It is told when the program has had its say.
+    fn has_failed_unconnected(&self) -> bool {
+        matches!(self.phase, Phase::Unconnected | Phase::Connecting) && self.write == WriteSide::Failed
+    }
+
+    /// Destroys for the reason for which writing has failed, if it has.
+    fn destroy_failed(&mut self) {
+        self.destroy(self.failure.clone());
     }
 
     fn is_end_told(&self) -> bool {
@@ -472,12 +447,11 @@ impl Stream {
     }
 
     fn poll_last_event(&mut self) -> Event {
-        if let (Some(error), false) = (&self.error, self.error_delivered) {
-            self.error_delivered = true;
-            return Event::Error(error.clone());
+        if let Some(error) = self.error.take() {
+            return Event::Error(error);
         }
         self.phase = Phase::Closed;
-        Event::Close { had_error: self.error.is_some() }
+        Event::Close { had_error: self.had_error }
     }
 
     /// What was accepted and never begun no longer counts as written, as in Node.
@@ -485,26 +459,6 @@ impl Stream {
         let unbegun = self.queue.not_begun();
         self.bytes_unbegun += unbegun as u64;
         self.queue.clear();
-    }
-
-    fn connect_event(&mut self, event: Event) {
-        if self.phase == Phase::Connecting {
-            self.connect_events.get_or_insert_default().push_back(event);
-        }
-    }
-
-    fn poll_connect_event(&mut self) -> Option<Event> {
-        let events = self.connect_events.as_mut()?;
-        let event = events.pop_front();
-        if events.is_empty() {
-            self.connect_events = None;
-        }
-        event
-    }
-
-    fn is_ready_next(&self) -> bool {
-        let next = self.connect_events.as_ref().and_then(|events| events.front());
-        matches!(next, Some(Event::Ready))
     }
 }
 

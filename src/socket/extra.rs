@@ -20,6 +20,8 @@ pub(crate) struct Extra {
     pub(crate) settings: Settings,
     /// The task that makes the connection.
     pub(crate) connect_task: Option<AbortHandle>,
+    /// The address of this end, after the transport was released and before that is told.
+    pub(crate) local: Option<SocketAddr>,
     /// The addresses that were tried, the last one with success if there is a connection.
     pub(crate) attempted: Vec<SocketAddr>,
 }

@@ -85,13 +85,15 @@ impl SocketHandle {
     pub fn write_with(&self, data: impl Data) -> Written {
         let mut state = self.lock();
         let mut refused = state.core.admit().err();
+        let is_held = data.as_bytes().is_empty() && state.core.is_corked();
         state.write(data);
         if refused.is_none() && state.core.has_failed() {
             refused = Some(state.core.failure());
         }
         let (life, position) = (state.life, state.core.bytes_accepted());
         drop(state);
-        Written::new(self.shared.clone(), life, position, refused)
+        let wait = if is_held { Wait::Uncorked(position) } else { Wait::Flushed(position) };
+        Written::new(self.shared.clone(), life, wait, refused)
     }
 
     /// Holds back what is written from now on, until [`uncork`](Self::uncork) has been called as often as this, so that
@@ -285,7 +287,11 @@ impl SocketHandle {
     /// The address of this end: Node's `socket.address()`. `None` without a connection, after close, and on other
     /// sockets than TCP's.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.lock().transport.as_ref()?.local_address()
+        let state = self.lock();
+        match &state.transport {
+            Some(transport) => transport.local_address(),
+            None => state.extra.as_ref()?.local.filter(|_| !state.core.is_destroyed()),
+        }
     }
 
     /// The IP address of this end: Node's `socket.localAddress`.
@@ -342,7 +348,8 @@ impl SocketHandle {
     /// Dropping the future has no effect.
     pub fn drained(&self) -> Written {
         let state = self.lock();
-        Written::new(self.shared.clone(), state.life, state.core.bytes_accepted(), None)
+        let wait = Wait::Flushed(state.core.bytes_accepted());
+        Written::new(self.shared.clone(), state.life, wait, None)
     }
 
     /// Waits until the connection is closed, for whatever reason. It never is while somebody holds the

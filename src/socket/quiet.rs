@@ -116,7 +116,7 @@ impl<'a> Quiet<'a> {
             return true;
         }
         let state = &mut *self.state;
-        let Some(transport) = state.transport.as_mut().filter(|_| !state.turn.is_gathering && length > 0) else {
+        let Some(transport) = state.transport.as_mut().filter(|_| !state.turn.is_gathering) else {
             return self.into_locked().write(data);
         };
         match transport.try_write(data.as_bytes()) {
@@ -161,7 +161,7 @@ impl<'a> Quiet<'a> {
     fn may_gather(&self, length: usize) -> bool {
         let State { turn, core, .. } = &*self.state;
         turn.has_written
-            && length < GATHER_BELOW
+            && (1..GATHER_BELOW).contains(&length)
             && length + core.writable_length() <= GATHER_LIMIT
             && self.shared.has_runtime()
     }
@@ -199,11 +199,9 @@ impl State {
     }
 
     pub(super) fn write_directly(&mut self, data: impl Data) -> bool {
-        let bytes = data.as_bytes();
-        let written = match &mut self.transport {
-            Some(transport) if !bytes.is_empty() => transport.try_write(bytes),
-            _ => Ok(0),
-        };
+        let Some(transport) = &mut self.transport else { return false };
+        // The kernel is asked about nothing, too: it may know that the peer is gone.
+        let written = transport.try_write(data.as_bytes());
         self.turn.has_written = !self.consumer.is_waiting();
         self.handle_direct(data, written)
     }

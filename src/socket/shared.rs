@@ -226,6 +226,10 @@ impl State {
                     } else if !self.core.is_destroyed() && !self.core.has_read_end() {
                         transport.discard_unread();
                     }
+                    if !self.core.is_destroyed() && !self.core.is_detached() {
+                        let local = transport.local_address();
+                        self.extra().local = local;
+                    }
                     self.core.handle_released();
                     if self.core.is_detached() {
                         self.core.destroy(None);

@@ -11,6 +11,8 @@ use crate::error::Result;
 pub(crate) enum Wait {
     /// So many bytes, counted from the beginning, have reached the kernel.
     Flushed(u64),
+    /// That, and nothing is corked.
+    Uncorked(u64),
     /// The queue is empty after it was not.
     Flushable,
     /// The FIN is sent.
@@ -68,6 +70,7 @@ impl State {
         match wait {
             // Nothing is out before there is a connection, not even nothing.
             Wait::Flushed(position) => self.core.bytes_flushed() >= position && !self.core.is_connecting(),
+            Wait::Uncorked(position) => !self.core.is_corked() && self.has_come_true(Wait::Flushed(position)),
             Wait::Flushable => self.was_flushed,
             Wait::Finished => self.core.is_finished(),
             Wait::Closed => self.core.is_released(),

@@ -18,13 +18,13 @@ pub struct Written {
     shared: Arc<Shared>,
     /// Positions count from the beginning of this life of the socket.
     life: u32,
-    position: u64,
+    wait: Wait,
     refused: Option<Error>,
 }
 
 impl Written {
-    pub(crate) fn new(shared: Arc<Shared>, life: u32, position: u64, refused: Option<Error>) -> Self {
-        Self { shared, life, position, refused }
+    pub(crate) fn new(shared: Arc<Shared>, life: u32, wait: Wait, refused: Option<Error>) -> Self {
+        Self { shared, life, wait, refused }
     }
 }
 
@@ -36,7 +36,7 @@ impl Future for Written {
         match &self.refused {
             Some(error) => Poll::Ready(Err(error.clone())),
             None if is_again => Poll::Ready(Err(Error::destroyed("write"))),
-            None => poll_wait(&self.shared, Wait::Flushed(self.position), cx),
+            None => poll_wait(&self.shared, self.wait, cx),
         }
     }
 }

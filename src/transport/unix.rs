@@ -5,15 +5,18 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 
-pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
+/// Connects at once or not at all: there is no way to go.
+pub(crate) fn connect(path: &Path) -> io::Result<StdUnixStream> {
     check_length(path)?;
-    UnixStream::connect(path).await
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
 }
 
 /// The socket file of a listener, removed when this is dropped.

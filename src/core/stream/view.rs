@@ -79,7 +79,7 @@ impl Stream {
     }
 
     pub(crate) fn failure_of(&self, method: &str) -> Error {
-        match &self.error {
+        match &self.failure {
             Some(error) => error.clone(),
             None if self.closed_before_connection => Error::closed_before_connection(),
             None => Error::destroyed(method),
@@ -107,6 +107,10 @@ impl Stream {
     /// Node's `bytesWritten`: what was accepted, less what was thrown away before it was begun.
     pub(crate) fn bytes_written(&self) -> u64 {
         self.bytes_accepted - self.bytes_unbegun
+    }
+
+    pub(crate) fn is_corked(&self) -> bool {
+        self.queue.is_corked()
     }
 
     pub(crate) fn writable_length(&self) -> usize {

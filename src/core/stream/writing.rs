@@ -37,10 +37,12 @@ impl Stream {
     }
 
     /// A write that [`admit`](Self::admit) refused was made all the same: Node destroys the socket with that error,
-    /// unless it is destroyed already.
+    /// unless it is destroyed already. If it never was connected, that happens when this turn is over.
     pub(crate) fn handle_misuse(&mut self, error: Error) {
-        if self.write != WriteSide::Failed {
-            self.destroy(Some(error));
+        match (self.phase, self.write) {
+            (_, WriteSide::Failed) => {}
+            (Phase::Unconnected, WriteSide::Writable) => self.handle_write_error(error),
+            _ => self.destroy(Some(error)),
         }
     }
 
@@ -97,11 +99,15 @@ impl Stream {
     }
 
     pub(crate) fn uncork(&mut self) {
+        if self.phase == Phase::Unconnected && self.queue.is_corked_once() && self.queue.is_holding() {
+            return self.handle_write_error(Error::socket_closed());
+        }
+        // What was held back is lost by now, and stays so.
+        if self.has_failed() {
+            return;
+        }
         let was_sendable = self.queue.is_sendable();
         self.queue.uncork();
-        if self.phase == Phase::Unconnected && self.queue.is_sendable() {
-            return self.destroy(Some(Error::socket_closed()));
-        }
         if !was_sendable {
             self.handle_request();
         }
@@ -122,7 +128,7 @@ impl Stream {
     }
 
     pub(crate) fn handle_write_error(&mut self, error: Error) {
-        self.error = Some(error);
+        self.failure = Some(error);
         self.write = WriteSide::Failed;
         self.clear_queue();
     }

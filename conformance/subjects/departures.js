@@ -1,0 +1,205 @@
+'use strict';
+// What sockeye does otherwise on purpose, done to Node's own sockets and servers: whatever else differs still shows.
+// Each departure changes one thing, and says when it does. departures.json has the reasons.
+
+module.exports = {
+  bad_port: {
+    socket(socket, depart) {
+      wrap(socket, 'connect', (inner, place) => {
+        if (place.port >= 0 && place.port < 65536 || place.path !== undefined) return inner(place);
+        depart();
+        throw badPort(place.port);
+      });
+    },
+    server(server, depart) {
+      wrap(server, 'listen', (inner, place) => {
+        try {
+          return inner(place);
+        } catch (error) {
+          if (error.code !== 'ERR_SOCKET_BAD_PORT') throw error;
+          depart();
+          throw badPort(place.port);
+        }
+      });
+    },
+  },
+
+  close_before_listening: {
+    server(server, depart) {
+      let isStarting = false;
+      wrap(server, 'listen', (inner, place) => {
+        inner(place);
+        isStarting = true;
+      });
+      for (const event of ['listening', 'error']) server.prependListener(event, () => { isStarting = false; });
+      wrap(server, 'close', (inner, callback) => {
+        const wasStarting = isStarting;
+        isStarting = false;
+        if (!wasStarting) return inner(callback);
+        depart();
+        return inner(() => callback());
+      });
+    },
+  },
+
+  cut_off_write: {
+    socket(socket, depart) {
+      wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
+        let isLater = false;
+        inner(writev, data, encoding, (error) => {
+          const isCutOff = !error && isLater && socket.destroyed;
+          if (isCutOff) depart();
+          callback(isCutOff ? socket.errored ?? destroyed() : error);
+        });
+        isLater = true;
+      });
+    },
+  },
+
+  end_before_connect: {
+    socket(socket, depart) {
+      let hasEnded = false;
+      wrap(socket, '_final', (inner, callback) => {
+        if (!socket.pending || socket.connecting) return inner(callback);
+        hasEnded = true;
+      });
+      wrap(socket, 'connect', (inner, place) => {
+        const isEnded = hasEnded && !socket.destroyed;
+        if (hasEnded) depart();
+        hasEnded = false;
+        inner(place);
+        if (isEnded) socket.end();
+      });
+    },
+  },
+
+  fresh_life: {
+    socket(socket, depart) {
+      wrap(socket, 'connect', (inner, place) => {
+        if (!socket.destroyed) return inner(place);
+        depart();
+        while (socket.writableCorked > 0) socket.uncork();
+        socket._writableState.needDrain = false;
+        socket.removeListener('finish', socket.destroy);
+        for (const listener of socket.rawListeners('connect')) {
+          if (!socket.ownListeners.has(listener)) socket.removeListener('connect', listener);
+        }
+        inner(place);
+        if (socket.timeout > 0) socket.setTimeout(socket.timeout);
+      });
+    },
+  },
+
+  no_read_ahead: {
+    socket(socket, depart) {
+      const canRead = () => socket._handle && !socket.connecting && !socket.destroyed && !socket._readableState.ended;
+      wrap(socket, 'pause', (inner) => {
+        inner();
+        if (canRead()) {
+          depart();
+          socket._handle.reading = false;
+          socket._handle.readStop();
+        }
+      });
+      wrap(socket, 'resume', (inner) => {
+        inner();
+        if (canRead() && !socket._handle.reading) {
+          socket._handle.reading = true;
+          socket._handle.readStart();
+        }
+      });
+      wrap(socket, '_read', (inner, size) => {
+        if (!socket.isPaused()) return inner(size);
+        depart();
+      });
+    },
+  },
+
+  refused_write: {
+    socket(socket, depart) {
+      wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
+        inner(writev, data, encoding, (error) => {
+          const isRefused = error?.code === 'ERR_SOCKET_CLOSED_BEFORE_CONNECTION' && socket.errored;
+          if (isRefused) depart();
+          callback(isRefused ? socket.errored : error);
+        });
+      });
+    },
+  },
+
+  reset_after_end: {
+    socket(socket, depart) {
+      let sendFin = null;
+      wrap(socket, '_final', (inner, callback) => {
+        if (socket.pending) return inner(callback);
+        sendFin = inner;
+        process.nextTick(() => {
+          sendFin = null;
+          if (socket.destroyed) callback();
+          else inner(callback);
+        });
+      });
+      wrap(socket, '_reset', (inner) => {
+        if (sendFin === null) return inner();
+        depart();
+        const handle = socket._handle;
+        let onClosed;
+        handle.close = (callback) => { onClosed = callback; };
+        sendFin(() => handle.reset(onClosed));
+        return socket.destroy();
+      });
+    },
+  },
+
+  written_first: {
+    socket(socket, depart, react) {
+      let isTelling = false;
+      const tellConnect = () => {
+        if (isTelling) react();
+        isTelling = false;
+      };
+      socket.removeListener('connect', react);
+      wrap(socket, 'emit', (inner, event, ...args) => {
+        if (event === 'connect') {
+          if (socket.listenerCount('connect') > socket.ownListeners.size - 1) depart();
+          isTelling = true;
+          inner(event, ...args);
+          tellConnect();
+          return true;
+        }
+        // Its turn comes when whoever listens to 'connect' has had theirs.
+        if (event === 'drain') tellConnect();
+        return event === 'drain' && socket.destroyed ? false : inner(event, ...args);
+      });
+    },
+  },
+
+  zero_connections: {
+    server(server, depart) {
+      let limit;
+      Object.defineProperty(server, 'maxConnections', {
+        get: () => limit,
+        set(value) {
+          if (value === 0) depart();
+          // Of no connections, there are more than this.
+          limit = value === 0 ? -1 : value;
+        },
+      });
+    },
+  },
+};
+
+// Puts `outer` around a method: it is given what it stands around, then the arguments.
+function wrap(object, method, outer) {
+  const inner = object[method];
+  object[method] = (...args) => outer((...others) => inner.apply(object, others), ...args);
+}
+
+function badPort(port) {
+  const error = new RangeError(`Port should be >= 0 and < 65536. Received ${port}.`);
+  return Object.assign(error, { code: 'ERR_SOCKET_BAD_PORT' });
+}
+
+function destroyed() {
+  return Object.assign(new Error('Cannot call write after a stream was destroyed'), { code: 'ERR_STREAM_DESTROYED' });
+}
