@@ -94,7 +94,8 @@ mod settings {
     use super::*;
 
     /// The kinds of timer that the kernel keeps for the connections of these sockets: `02` is keep-alive. The table is
-    /// not read in one go, so what comes and goes meanwhile can hide a line; it is read again then.
+    /// not read in one go, so what comes and goes meanwhile can hide a line, and a connection that has just been made may
+    /// still have the timer of its handshake (`01`); it is read again then.
     #[cfg(target_os = "linux")]
     async fn kernel_timers(sockets: &[Socket]) -> Vec<String> {
         let ports: Vec<_> =
@@ -104,7 +105,7 @@ mod settings {
             let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
             let timer = |port: &String| {
                 let line = lines.iter().find(|line| line[1] == port && line[3] == "01")?;
-                Some(line[5].split(':').next()?.to_owned())
+                line[5].split(':').next().filter(|kind| *kind != "01").map(str::to_owned)
             };
             if let Some(timers) = ports.iter().map(timer).collect() {
                 return timers;
