@@ -186,6 +186,7 @@ pub use crate::pipe::Pipe;
 pub use crate::ready_state::ReadyState;
 pub use crate::references::unreferenced;
 pub use crate::resolve::{Hints, LookupOptions, Resolver};
+pub use crate::server::connection_output::ConnectionOutput;
 pub use crate::server::handle::{Closed, ServerHandle};
 pub use crate::server::{Server, create_server};
 pub use crate::server_event::{Dropped, ServerEvent};
