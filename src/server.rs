@@ -2,6 +2,7 @@
 
 pub(crate) mod connection_output;
 pub(crate) mod handle;
+mod roll;
 pub(crate) mod shared;
 
 use std::fmt;

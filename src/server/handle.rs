@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use super::shared::ServerShared;
 use crate::address::Address;
 use crate::error::{Error, Result};
+use crate::socket::handle::SocketHandle;
 
 /// A second hand on a [`Server`](crate::Server): listens, closes and asks, from any task or thread.
 ///
@@ -57,6 +58,50 @@ impl ServerHandle {
     /// How many connections there are: Node's `server.getConnections`.
     pub fn connections(&self) -> usize {
         self.shared.lock().core.connections()
+    }
+
+    /// Handles of all open connections, in the order in which they were accepted. Node keeps such a list for HTTP only,
+    /// as `server.closeAllConnections`.
+    ///
+    /// There are as many as [`connections`](Self::connections) counts: also those that somebody has dropped or ended and
+    /// that are still being written out. It is a copy; who connects later is not in it.
+    ///
+    /// To write to all, use [`try_write`](SocketHandle::try_write): a [`write`](SocketHandle::write) destroys those that
+    /// were ended. To close gracefully, but not for ever:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use std::time::Duration;
+    /// use sockeye::ServerHandle;
+    ///
+    /// async fn shut_down(server: &ServerHandle) -> sockeye::Result<()> {
+    ///     let closed = server.close(); // nobody else connects
+    ///     for socket in server.sockets() {
+    ///         socket.end_with("goodbye\n");
+    ///     }
+    ///     if tokio::time::timeout(Duration::from_secs(10), closed).await.is_err() {
+    ///         for socket in server.sockets() {
+    ///             socket.destroy();
+    ///         }
+    ///     }
+    ///     server.closed().await
+    /// }
+    /// # let server = sockeye::create_server(|mut socket| async move { while socket.next().await.is_some() {} });
+    /// # server.listen("127.0.0.1:0").await?;
+    /// # let mut client = sockeye::connect(server.address().unwrap()).await?;
+    /// # while server.connections() == 0 { tokio::task::yield_now().await }
+    /// # let reader = tokio::spawn(async move {
+    /// #     let mut text = String::new();
+    /// #     tokio::io::AsyncReadExt::read_to_string(&mut client, &mut text).await.map(|_| text)
+    /// # });
+    /// # shut_down(&server).await?;
+    /// # assert_eq!(reader.await.unwrap()?, "goodbye\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sockets(&self) -> Vec<SocketHandle> {
+        self.shared.sockets().into_iter().map(|shared| SocketHandle { shared }).collect()
     }
 
     /// How many connections there may be: Node's `server.maxConnections`. `None`, the default, sets no limit.
