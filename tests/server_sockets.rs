@@ -9,7 +9,7 @@ use common::serving::*;
 use common::{bounded, next, rest, settle};
 use futures_util::FutureExt;
 use process::becomes;
-use sockeye::{Server, Socket};
+use sockeye::{Closed, Server, Socket};
 use tokio::io::AsyncReadExt;
 
 /// Writes to each open connection its place in the list.
@@ -167,10 +167,7 @@ async fn make_a_graceful_close_with_a_deadline() {
             let stubborn = sockeye::ConnectOptions::new().allow_half_open(true).connect(address).await.unwrap();
             becomes("connections", 2, || server.connections()).await;
 
-            let mut closed = server.close();
-            for socket in server.sockets() {
-                socket.end_with("goodbye");
-            }
+            let mut closed = say_goodbye(&server);
             assert_eq!(text_of(polite).await, "goodbye");
             becomes("connections", 1, || server.connections()).await;
             assert!((&mut closed).now_or_never().is_none(), "one keeps its side open");
@@ -183,6 +180,34 @@ async fn make_a_graceful_close_with_a_deadline() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn lose_nothing_in_a_graceful_close_that_was_dropped_before() {
+    bounded(async {
+        for endpoint in endpoints() {
+            let mut server = listening_on(&endpoint).await.0;
+            let (mut client, socket) = connection(&mut server).await;
+            let sent = common::pattern(8 * 1024 * 1024);
+            socket.write(&sent);
+            drop(socket);
+            let closed = say_goodbye(&server);
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            assert!(received == sent);
+            closed.await.unwrap();
+        }
+    })
+    .await;
+}
+
+fn say_goodbye(server: &Server) -> Closed {
+    let closed = server.close();
+    for socket in server.sockets() {
+        let _has_ended = socket.try_write("goodbye");
+        socket.end();
+    }
+    closed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -66,8 +66,9 @@ impl ServerHandle {
     /// There are as many as [`connections`](Self::connections) counts: also those that somebody has dropped or ended and
     /// that are still being written out. It is a copy; who connects later is not in it.
     ///
-    /// To write to all, use [`try_write`](SocketHandle::try_write): a [`write`](SocketHandle::write) destroys those that
-    /// were ended. To close gracefully, but not for ever:
+    /// To write to all, use [`try_write`](SocketHandle::try_write): a [`write`](SocketHandle::write) or
+    /// [`end_with`](SocketHandle::end_with) destroys those that were ended, and what they have queued is lost. To close
+    /// gracefully, but not for ever:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -78,7 +79,8 @@ impl ServerHandle {
     /// async fn shut_down(server: &ServerHandle) -> sockeye::Result<()> {
     ///     let closed = server.close(); // nobody else connects
     ///     for socket in server.sockets() {
-    ///         socket.end_with("goodbye\n");
+    ///         let _has_ended = socket.try_write("goodbye\n");
+    ///         socket.end();
     ///     }
     ///     if tokio::time::timeout(Duration::from_secs(10), closed).await.is_err() {
     ///         for socket in server.sockets() {
