@@ -4,12 +4,13 @@ mod common;
 mod process;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use common::serving::*;
 use common::{bounded, next, rest, settle};
 use futures_util::FutureExt;
 use process::becomes;
-use sockeye::{Closed, Server, Socket};
+use sockeye::{ConnectOptions, Server, Socket};
 use tokio::io::AsyncReadExt;
 
 /// Writes to each open connection its place in the list.
@@ -156,58 +157,76 @@ async fn are_without_one_that_was_connected_elsewhere() {
     .await;
 }
 
-#[tokio::test]
-async fn make_a_graceful_close_with_a_deadline() {
-    bounded(async {
-        for endpoint in endpoints() {
-            let server = sockeye::create_server(async |mut socket| while socket.next().await.is_some() {});
-            server.listen(&endpoint).await.unwrap();
-            let address = server.address().unwrap();
-            let polite = connect(&address).await;
-            let stubborn = sockeye::ConnectOptions::new().allow_half_open(true).connect(address).await.unwrap();
-            becomes("connections", 2, || server.connections()).await;
+mod closed_within_a_time {
+    use super::*;
 
-            let mut closed = say_goodbye(&server);
-            assert_eq!(text_of(polite).await, "goodbye");
-            becomes("connections", 1, || server.connections()).await;
-            assert!((&mut closed).now_or_never().is_none(), "one keeps its side open");
+    #[tokio::test]
+    async fn end_and_those_that_take_longer_are_destroyed() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let server = sockeye::create_server(async |mut socket| while socket.next().await.is_some() {});
+                server.listen(&endpoint).await.unwrap();
+                let address = server.address().unwrap();
+                let polite = connect(&address).await;
+                let stubborn = ConnectOptions::new().allow_half_open(true).connect(address).await.unwrap();
+                becomes("connections", 2, || server.connections()).await;
 
-            for socket in server.sockets() {
-                socket.destroy();
+                say_goodbye(&server);
+                let mut closed = Box::pin(server.close_within(Duration::from_secs(3600)));
+                assert!(!server.listening());
+                assert_eq!(text_of(polite).await, "goodbye");
+                becomes("connections", 1, || server.connections()).await;
+                assert!((&mut closed).now_or_never().is_none(), "one keeps its side open");
+                drop(closed);
+                settle().await;
+                assert_eq!(server.connections(), 1);
+
+                assert_eq!(server.close_within(Duration::ZERO).await, 1);
+                assert_eq!(server.connections(), 0);
+                server.closed().await.unwrap();
+                assert_eq!(text_of(stubborn).await, "goodbye");
             }
-            closed.await.unwrap();
-            assert_eq!(text_of(stubborn).await, "goodbye");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn lose_nothing_in_a_graceful_close_that_was_dropped_before() {
-    bounded(async {
-        for endpoint in endpoints() {
-            let mut server = listening_on(&endpoint).await.0;
-            let (mut client, socket) = connection(&mut server).await;
-            let sent = common::pattern(8 * 1024 * 1024);
-            socket.write(&sent);
-            drop(socket);
-            let closed = say_goodbye(&server);
-            let mut received = Vec::new();
-            client.read_to_end(&mut received).await.unwrap();
-            assert!(received == sent);
-            closed.await.unwrap();
-        }
-    })
-    .await;
-}
-
-fn say_goodbye(server: &Server) -> Closed {
-    let closed = server.close();
-    for socket in server.sockets() {
-        let _has_ended = socket.try_write("goodbye");
-        socket.end();
+        })
+        .await;
     }
-    closed
+
+    #[tokio::test]
+    async fn lose_nothing_that_was_written_before_they_were_dropped() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let mut server = listening_on(&endpoint).await.0;
+                let (mut client, socket) = connection(&mut server).await;
+                let sent = common::pattern(8 * 1024 * 1024);
+                socket.write(&sent);
+                drop(socket);
+                say_goodbye(&server);
+                let closed = server.close_within(Duration::from_secs(3600));
+                let mut received = Vec::new();
+                client.read_to_end(&mut received).await.unwrap();
+                assert!(received == sent);
+                assert_eq!(closed.await, 0);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn are_none_on_a_server_that_has_none() {
+        bounded(async {
+            let mut server = Server::new();
+            assert_eq!(server.close_within(Duration::from_secs(3600)).await, 0);
+            server.listen((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            assert_eq!(server.close_within(Duration::from_secs(3600)).await, 0);
+            assert_eq!(events(&mut server).await, ["close", "close"]);
+        })
+        .await;
+    }
+
+    fn say_goodbye(server: &Server) {
+        for socket in server.sockets() {
+            let _has_ended = socket.try_write("goodbye");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

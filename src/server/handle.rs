@@ -5,6 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::shared::ServerShared;
 use crate::address::Address;
@@ -32,6 +35,62 @@ impl ServerHandle {
     pub fn close(&self) -> Closed {
         let refused = if self.shared.close() { None } else { Some(Error::not_running()) };
         Closed { close: self.shared.close_to_come(), shared: self.shared.clone(), refused }
+    }
+
+    /// [Closes](Self::close) the server, [ends](SocketHandle::end) all its connections, and
+    /// [destroys](SocketHandle::destroy) those that are still there after `grace`: how a program stops. Returns how many
+    /// it had to destroy. Node has the pieces for HTTP servers only (`closeAllConnections`).
+    ///
+    /// Closing and ending happen in the call. What was written to the connections goes out before their ends, so there
+    /// may be a last word. The server need not be open.
+    ///
+    /// # Panics
+    ///
+    /// The future panics outside of a tokio runtime with a time driver.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nobody is destroyed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let server = sockeye::create_server(async |mut socket| while socket.next().await.is_some() {});
+    /// server.listen("127.0.0.1:0").await?;
+    /// # let mut client = sockeye::connect(server.address().unwrap()).await?;
+    /// # while server.connections() == 0 { tokio::task::yield_now().await }
+    /// # let reader = tokio::spawn(async move {
+    /// #     let mut text = String::new();
+    /// #     tokio::io::AsyncReadExt::read_to_string(&mut client, &mut text).await.map(|_| text)
+    /// # });
+    ///
+    /// // When the program is to stop:
+    /// for socket in server.sockets() {
+    ///     let _has_ended = socket.try_write("goodbye\n");
+    /// }
+    /// assert_eq!(server.close_within(Duration::from_secs(10)).await, 0);
+    /// # assert_eq!(reader.await.unwrap()?, "goodbye\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_within(&self, grace: Duration) -> impl Future<Output = usize> + Send + use<> {
+        self.shared.close();
+        for socket in self.sockets() {
+            socket.end();
+        }
+        let (server, closed) = (self.clone(), self.closed());
+        async move {
+            if timeout(grace, closed).await.is_ok() {
+                return 0;
+            }
+            let late = server.sockets();
+            for socket in &late {
+                socket.destroy();
+            }
+            late.len()
+        }
     }
 
     /// Waits until the server has been closed and the last connection has ended; returns at once if that is so. It does
@@ -67,38 +126,22 @@ impl ServerHandle {
     /// that are still being written out. It is a copy; who connects later is not in it.
     ///
     /// To write to all, use [`try_write`](SocketHandle::try_write): a [`write`](SocketHandle::write) or
-    /// [`end_with`](SocketHandle::end_with) destroys those that were ended, and what they have queued is lost. To close
-    /// gracefully, but not for ever:
+    /// [`end_with`](SocketHandle::end_with) destroys those that were ended, and what they have queued is lost.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> sockeye::Result<()> {
-    /// use std::time::Duration;
-    /// use sockeye::ServerHandle;
+    /// use sockeye::{Event, Server};
     ///
-    /// async fn shut_down(server: &ServerHandle) -> sockeye::Result<()> {
-    ///     let closed = server.close(); // nobody else connects
-    ///     for socket in server.sockets() {
-    ///         let _has_ended = socket.try_write("goodbye\n");
-    ///         socket.end();
-    ///     }
-    ///     if tokio::time::timeout(Duration::from_secs(10), closed).await.is_err() {
-    ///         for socket in server.sockets() {
-    ///             socket.destroy();
-    ///         }
-    ///     }
-    ///     server.closed().await
+    /// let mut server = Server::new();
+    /// server.listen("127.0.0.1:0").await?;
+    /// let mut client = sockeye::connect(server.address().unwrap()).await?;
+    /// let _socket = server.accept().await;
+    ///
+    /// for socket in server.sockets() {
+    ///     let _has_ended = socket.try_write("to everybody");
     /// }
-    /// # let server = sockeye::create_server(|mut socket| async move { while socket.next().await.is_some() {} });
-    /// # server.listen("127.0.0.1:0").await?;
-    /// # let mut client = sockeye::connect(server.address().unwrap()).await?;
-    /// # while server.connections() == 0 { tokio::task::yield_now().await }
-    /// # let reader = tokio::spawn(async move {
-    /// #     let mut text = String::new();
-    /// #     tokio::io::AsyncReadExt::read_to_string(&mut client, &mut text).await.map(|_| text)
-    /// # });
-    /// # shut_down(&server).await?;
-    /// # assert_eq!(reader.await.unwrap()?, "goodbye\n");
+    /// assert!(matches!(client.next().await, Some(Event::Data(chunk)) if chunk == "to everybody"));
     /// # Ok(())
     /// # }
     /// ```
