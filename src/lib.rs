@@ -111,6 +111,7 @@
 //! | `connect(..)`, awaited ([`Connecting`]) | as the socket | the socket is dropped | connecting goes on, and what was written follows |
 //! | [`Server`] | stops listening; connections stay | `next`, `accept`: no connection is lost | with `on_connection` it accepts; without, clients wait in the kernel's queue |
 //! | `listen(..)`, `close()` ([`Listen`], [`Closed`]) | nothing happens | nothing happens | they take effect in the call |
+//! | [`close_within`](ServerHandle::close_within) | nobody is cut off | nobody is cut off | it ends connections in the call |
 //!
 //! Background work needs a tokio runtime, and stops with it.
 //!
@@ -186,6 +187,7 @@ pub use crate::pipe::Pipe;
 pub use crate::ready_state::ReadyState;
 pub use crate::references::unreferenced;
 pub use crate::resolve::{Hints, LookupOptions, Resolver};
+pub use crate::server::connection_output::ConnectionOutput;
 pub use crate::server::handle::{Closed, ServerHandle};
 pub use crate::server::{Server, create_server};
 pub use crate::server_event::{Dropped, ServerEvent};

@@ -1,6 +1,8 @@
 //! Taking connections.
 
+pub(crate) mod connection_output;
 pub(crate) mod handle;
+mod roll;
 pub(crate) mod shared;
 
 use std::fmt;
@@ -12,9 +14,9 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
+use self::connection_output::{ConnectionOutput, sealed::IntoFailure};
 use self::handle::ServerHandle;
 use self::shared::ServerShared;
-use crate::error::Result;
 use crate::options::ServerOptions;
 use crate::server_event::ServerEvent;
 use crate::socket::Socket;
@@ -65,7 +67,6 @@ pub struct Server {
 /// # async fn main() -> sockeye::Result<()> {
 /// let server = sockeye::create_server(|socket| async move {
 ///     socket.end_with("goodbye\n");
-///     Ok(())
 /// });
 /// server.listen("127.0.0.1:0").await?;
 /// # Ok(())
@@ -74,7 +75,7 @@ pub struct Server {
 pub fn create_server<F, T>(listener: F) -> Server
 where
     F: Fn(Socket) -> T + Send + Sync + 'static,
-    T: Future<Output = Result<()>> + Send + 'static,
+    T: Future<Output: ConnectionOutput> + Send + 'static,
 {
     Server::new().on_connection(listener)
 }
@@ -93,18 +94,19 @@ impl Server {
     /// Calls `listener` with each connection, and runs what it returns in a task of its own: Node's
     /// `net.createServer(connectionListener)`.
     ///
-    /// The socket is dropped with the task, which closes the connection behind what was written. An error that the task
-    /// ends with concerns this connection only; it is logged (`tracing`, level debug).
+    /// The socket is dropped with the task, which closes the connection behind what was written. The task ends with
+    /// nothing or with a result ([`ConnectionOutput`]). An error concerns this connection only; it is logged (`tracing`,
+    /// level debug).
     pub fn on_connection<F, T>(self, listener: F) -> Self
     where
         F: Fn(Socket) -> T + Send + Sync + 'static,
-        T: Future<Output = Result<()>> + Send + 'static,
+        T: Future<Output: ConnectionOutput> + Send + 'static,
     {
         let on_connection = move |socket: Socket| {
             let peer = socket.peer_addr();
             let task = listener(socket);
             tokio::spawn(async move {
-                if let Err(error) = task.await {
+                if let Some(error) = task.await.into_failure() {
                     tracing::debug!(%error, ?peer, "a connection ended with an error");
                 }
             });

@@ -72,7 +72,6 @@ use crate::transport::{Transport, memory, scratch};
 ///
 /// let server = Server::new().on_connection(|socket| async move {
 ///     socket.end_with("goodbye\n");
-///     Ok(())
 /// });
 /// server.listen(("127.0.0.1", 0)).await?;
 ///

@@ -246,7 +246,6 @@ mod of_a_client {
     async fn listening() -> Server {
         let server = Server::new().on_connection(|socket| async move {
             socket.end_with("abc");
-            Ok(())
         });
         server.listen("127.0.0.1:0").await.unwrap();
         server

@@ -212,7 +212,6 @@ async fn connect_to_what_cannot_be_read_fails_later_and_a_sockets_connect_at_the
 fn greeting() -> Server {
     sockeye::create_server(|socket| async move {
         socket.end_with("met");
-        Ok(())
     })
 }
 

@@ -17,7 +17,6 @@ fn runtimes() -> [Runtime; 2] {
 fn greeting() -> Server {
     Server::new().on_connection(|socket| async move {
         socket.end_with("hello");
-        Ok(())
     })
 }
 

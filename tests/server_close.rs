@@ -315,7 +315,6 @@ mod programs {
                 drop(handle.get().unwrap().close());
                 async move {
                     socket.end_with("closing time");
-                    Ok(())
                 }
             });
             own_handle.set(server.handle()).unwrap();

@@ -72,7 +72,6 @@ mod taking_connections {
                 let client = connect(&address).await;
                 let server = server.on_connection(|socket| async move {
                     socket.end_with("finally");
-                    Ok(())
                 });
                 assert_eq!(text_of(client).await, "finally");
                 server.close().await.unwrap();
@@ -91,7 +90,6 @@ mod taking_connections {
                     async move {
                         barrier.wait().await;
                         socket.end_with("all here");
-                        Ok(())
                     }
                 });
                 server.listen(&endpoint).await.unwrap();
@@ -143,7 +141,6 @@ mod taking_connections {
             for endpoint in endpoints() {
                 let server = Server::new().on_connection(|socket| async move {
                     socket.write("last word");
-                    Ok(())
                 });
                 server.listen(&endpoint).await.unwrap();
                 let mut client = connect(&server.address().unwrap()).await;
@@ -416,7 +413,7 @@ mod without_descriptors {
                 let (sender, connections) = mpsc::unbounded_channel();
                 let server = Server::new().on_connection(move |socket| {
                     sender.send(socket).unwrap();
-                    async { Ok(()) }
+                    async {}
                 });
                 serve(&path, server, connections).await;
             }

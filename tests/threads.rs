@@ -101,7 +101,6 @@ where
             async move {
                 serving.await;
                 sender.send(()).unwrap();
-                Ok(())
             }
         });
         server.listen("127.0.0.1:0").await.unwrap();
@@ -391,7 +390,7 @@ async fn servers_on_several_threads_share_a_listener_without_losing_a_connection
 in_processes_of_their_own! {
     async fn a_server_may_outlive_its_runtime() {
         let server = std::thread::spawn(|| {
-            let server = Server::new().on_connection(|_| async { Ok(()) });
+            let server = Server::new().on_connection(|_| async {});
             for build in [tokio::runtime::Builder::new_current_thread, tokio::runtime::Builder::new_multi_thread] {
                 let runtime = build().enable_all().build().unwrap();
                 runtime.block_on(async { server.listen("127.0.0.1:0").await }).unwrap();

@@ -5,10 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::shared::ServerShared;
 use crate::address::Address;
 use crate::error::{Error, Result};
+use crate::socket::handle::SocketHandle;
 
 /// A second hand on a [`Server`](crate::Server): listens, closes and asks, from any task or thread.
 ///
@@ -31,6 +35,62 @@ impl ServerHandle {
     pub fn close(&self) -> Closed {
         let refused = if self.shared.close() { None } else { Some(Error::not_running()) };
         Closed { close: self.shared.close_to_come(), shared: self.shared.clone(), refused }
+    }
+
+    /// [Closes](Self::close) the server, [ends](SocketHandle::end) all its connections, and
+    /// [destroys](SocketHandle::destroy) those that are still there after `grace`: how a program stops. Returns how many
+    /// it had to destroy. Node has the pieces for HTTP servers only (`closeAllConnections`).
+    ///
+    /// Closing and ending happen in the call. What was written to the connections goes out before their ends, so there
+    /// may be a last word. The server need not be open.
+    ///
+    /// # Panics
+    ///
+    /// The future panics outside of a tokio runtime with a time driver.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nobody is destroyed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let server = sockeye::create_server(async |mut socket| while socket.next().await.is_some() {});
+    /// server.listen("127.0.0.1:0").await?;
+    /// # let mut client = sockeye::connect(server.address().unwrap()).await?;
+    /// # while server.connections() == 0 { tokio::task::yield_now().await }
+    /// # let reader = tokio::spawn(async move {
+    /// #     let mut text = String::new();
+    /// #     tokio::io::AsyncReadExt::read_to_string(&mut client, &mut text).await.map(|_| text)
+    /// # });
+    ///
+    /// // When the program is to stop:
+    /// for socket in server.sockets() {
+    ///     let _has_ended = socket.try_write("goodbye\n");
+    /// }
+    /// assert_eq!(server.close_within(Duration::from_secs(10)).await, 0);
+    /// # assert_eq!(reader.await.unwrap()?, "goodbye\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_within(&self, grace: Duration) -> impl Future<Output = usize> + Send + use<> {
+        self.shared.close();
+        for socket in self.sockets() {
+            socket.end();
+        }
+        let (server, closed) = (self.clone(), self.closed());
+        async move {
+            if timeout(grace, closed).await.is_ok() {
+                return 0;
+            }
+            let late = server.sockets();
+            for socket in &late {
+                socket.destroy();
+            }
+            late.len()
+        }
     }
 
     /// Waits until the server has been closed and the last connection has ended; returns at once if that is so. It does
@@ -57,6 +117,36 @@ impl ServerHandle {
     /// How many connections there are: Node's `server.getConnections`.
     pub fn connections(&self) -> usize {
         self.shared.lock().core.connections()
+    }
+
+    /// Handles of all open connections, in the order in which they were accepted. Node keeps such a list for HTTP only,
+    /// as `server.closeAllConnections`.
+    ///
+    /// There are as many as [`connections`](Self::connections) counts: also those that somebody has dropped or ended and
+    /// that are still being written out. It is a copy; who connects later is not in it.
+    ///
+    /// To write to all, use [`try_write`](SocketHandle::try_write): a [`write`](SocketHandle::write) or
+    /// [`end_with`](SocketHandle::end_with) destroys those that were ended, and what they have queued is lost.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use sockeye::{Event, Server};
+    ///
+    /// let mut server = Server::new();
+    /// server.listen("127.0.0.1:0").await?;
+    /// let mut client = sockeye::connect(server.address().unwrap()).await?;
+    /// let _socket = server.accept().await;
+    ///
+    /// for socket in server.sockets() {
+    ///     let _has_ended = socket.try_write("to everybody");
+    /// }
+    /// assert!(matches!(client.next().await, Some(Event::Data(chunk)) if chunk == "to everybody"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sockets(&self) -> Vec<SocketHandle> {
+        self.shared.sockets().into_iter().map(|shared| SocketHandle { shared }).collect()
     }
 
     /// How many connections there may be: Node's `server.maxConnections`. `None`, the default, sets no limit.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::roll::Roll;
 use crate::core::accept::{Accept, AcceptFailure, Verdict};
 use crate::core::stream::Stream as Core;
 use crate::error::{Error, Result};
@@ -33,6 +34,7 @@ pub(crate) struct ServerShared {
 
 pub(crate) struct ServerState {
     pub(crate) core: Accept,
+    roll: Roll,
     pub(crate) listener: Option<Listener>,
     events: VecDeque<Untold>,
     /// Which call of `listen` the current state comes from; each `close` counts too.
@@ -73,13 +75,17 @@ enum Untold {
     Event(ServerEvent),
 }
 
-/// A connection's place in the count of its server, given back when it is dropped.
-pub(crate) struct Connection(Arc<ServerShared>);
+/// A connection's place among those of its server, given back when it is dropped.
+pub(crate) struct Connection {
+    server: Arc<ServerShared>,
+    place: usize,
+}
 
 impl ServerShared {
     pub(crate) fn new(options: ServerOptions) -> Arc<Self> {
         let state = ServerState {
             core: Accept::default(),
+            roll: Roll::default(),
             listener: None,
             events: VecDeque::new(),
             generation: 0,
@@ -260,8 +266,17 @@ impl ServerShared {
         }
     }
 
-    fn make_socket(self: &Arc<Self>, transport: Transport, remote: Option<SocketAddr>) -> Socket {
-        let options = &self.options;
+    /// The sockets of the open connections, in the order in which these were accepted.
+    pub(crate) fn sockets(&self) -> Vec<Arc<Shared>> {
+        let mut sockets = self.lock().roll.sockets();
+        sockets.sort_unstable_by_key(|(number, _)| *number);
+        sockets.into_iter().map(|(_, socket)| socket).collect()
+    }
+}
+
+impl ServerState {
+    fn make_socket(&mut self, server: &Arc<ServerShared>, transport: Transport, remote: Option<SocketAddr>) -> Socket {
+        let options = &server.options;
         let settings = options.settings();
         settings.apply(&transport);
         let shared = Shared::new(Core::open(options.allow_half_open, options.high_water_mark));
@@ -274,13 +289,11 @@ impl ServerShared {
             state.extra().settings = settings;
         }
         state.remote = remote;
-        state.connection = Some(Connection(self.clone()));
+        state.connection = Some(Connection { server: server.clone(), place: self.roll.enter(&shared) });
         drop(state);
         Socket::from_shared(shared)
     }
-}
 
-impl ServerState {
     /// Takes the next connection, or what became of it.
     fn poll_accept(&mut self, shared: &Arc<ServerShared>, cx: &mut Context<'_>) -> Poll<ServerEvent> {
         loop {
@@ -292,7 +305,7 @@ impl ServerState {
             match ready!(listener.poll_accept(cx)) {
                 Ok((transport, remote)) => {
                     return Poll::Ready(match self.core.handle_connection() {
-                        Verdict::Accept => ServerEvent::Connection(shared.make_socket(transport, remote)),
+                        Verdict::Accept => ServerEvent::Connection(self.make_socket(shared, transport, remote)),
                         Verdict::Drop => ServerEvent::Drop(
                             transport.local_address().zip(remote).map(|(local, remote)| Dropped { local, remote }),
                         ),
@@ -392,14 +405,17 @@ impl Untold {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.server.lock();
         state.core.handle_disconnection();
-        if !state.core.is_closing() {
-            return;
-        }
-        state.check_closed();
-        let wakers = state.take_wakers();
+        let left = state.roll.leave(self.place);
+        let wakers = if state.core.is_closing() {
+            state.check_closed();
+            state.take_wakers()
+        } else {
+            Vec::new()
+        };
         drop(state);
+        drop(left);
         wake(wakers);
     }
 }
