@@ -180,6 +180,19 @@ async fn connect_ips(
     let mut errors = Vec::new();
     loop {
         match eyeballs.next_step(now()) {
+            Step::Start(address) if plan.blocks(address) => {
+                let error = Error::ip_blocked(address);
+                let mut state = shared.lock();
+                // As in Node: one of several is told to have failed, a single one to have been attempted.
+                if lists_attempts {
+                    state.core.handle_attempt_failed(Address::Ip(address), error.clone());
+                } else {
+                    state.core.handle_attempt(Address::Ip(address));
+                }
+                drop(state);
+                errors.push(error);
+                eyeballs.handle_failed(address, now());
+            }
             Step::Start(address) => {
                 let local = plan.local(address);
                 let socket = match tcp::socket(address, local) {

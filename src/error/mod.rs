@@ -268,6 +268,11 @@ impl Error {
         Self::with_kind("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text}"), io::ErrorKind::InvalidInput)
     }
 
+    pub(crate) fn ip_blocked(remote: SocketAddr) -> Self {
+        let message = format!("IP({}) is blocked by net.BlockList", remote.ip());
+        Self::with_kind("ERR_IP_BLOCKED", message, io::ErrorKind::PermissionDenied).at(Target::Ip(remote))
+    }
+
     pub(crate) fn attempt_timeout_out_of_range(timeout: Duration) -> Self {
         let message = format!(
             "The value of \"autoSelectFamilyAttemptTimeout\" is out of range. It must be >= 1 && <= 2147483647. \
