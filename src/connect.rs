@@ -1,5 +1,6 @@
 //! Making connections.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 #[cfg(unix)]
 use std::path::Path;
@@ -108,7 +109,14 @@ impl SocketHandle {
 
 /// The background task of a connecting socket.
 async fn run(shared: Arc<Shared>, endpoint: Endpoint, plan: ConnectPlan) {
-    let result = establish(&shared, &endpoint, &plan).await;
+    let establishing = establish(&shared, &endpoint, &plan);
+    let result = match plan.connect_timeout {
+        None => establishing.await,
+        Some(limit) => match tokio::time::timeout(limit, establishing).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(&endpoint)),
+        },
+    };
     let mut state = shared.lock();
     if !state.core.is_connecting() {
         return;
@@ -258,6 +266,16 @@ async fn connect_path(shared: &Arc<Shared>, path: &Path) -> Result<Transport> {
         shared.lock().core.handle_attempt_failed(Address::Path(path.to_owned()), error.clone());
         error
     })
+}
+
+fn timed_out(endpoint: &Endpoint) -> Error {
+    let error = io::Error::from_raw_os_error(libc::ETIMEDOUT);
+    match endpoint {
+        Endpoint::Ip(address) => Error::connect("connect", error, Target::Ip(*address)),
+        Endpoint::Path(path) => Error::connect("connect", error, Target::Path(&display_path(path))),
+        Endpoint::Port(port) => Error::connect("connect", error, Target::Host("localhost", *port)),
+        Endpoint::Host { host, port } => Error::connect("connect", error, Target::Host(host, *port)),
+    }
 }
 
 fn tell_lookup(shared: &Arc<Shared>, host: &str, result: Result<IpAddr>) {

@@ -114,7 +114,7 @@ impl Error {
         self.0.port
     }
 
-    /// The host name that could not be resolved.
+    /// The host name that could not be resolved, or not be connected to in time.
     pub fn hostname(&self) -> Option<&str> {
         self.0.hostname.as_deref()
     }
@@ -213,6 +213,10 @@ impl Error {
             Target::Ip(address) => {
                 inner.address = Some(address.ip().to_string());
                 inner.port = (address.port() != 0).then(|| address.port());
+            }
+            Target::Host(host, port) => {
+                inner.hostname = Some(host.to_owned());
+                inner.port = Some(port);
             }
             Target::Path(path) => inner.address = Some(path.to_owned()),
         }
@@ -348,6 +352,7 @@ impl Error {
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
     Ip(SocketAddr),
+    Host(&'a str, u16),
     Path(&'a str),
 }
 
@@ -357,6 +362,7 @@ impl fmt::Display for Target<'_> {
             // Node writes neither brackets around an IPv6 address nor a port of zero.
             Self::Ip(address) if address.port() == 0 => write!(f, "{}", address.ip()),
             Self::Ip(address) => write!(f, "{}:{}", address.ip(), address.port()),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
             Self::Path(path) => f.write_str(path),
         }
     }

@@ -48,6 +48,7 @@ pub struct ConnectOptions {
     auto_select_family: Option<AutoSelectFamily>,
     attempt_timeout: Option<Duration>,
     timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
     block_list: Option<Arc<BlockList>>,
 }
 
@@ -60,6 +61,7 @@ pub(crate) struct ConnectPlan {
     pub(crate) resolver: AnyResolver,
     pub(crate) auto_select_family: AutoSelectFamily,
     pub(crate) attempt_timeout: Duration,
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) block_list: Option<Arc<BlockList>>,
 }
 
@@ -140,10 +142,31 @@ impl ConnectOptions {
         self
     }
 
-    /// The idle timeout, from before the connection is begun. None by default. See [`SocketHandle::set_timeout`].
+    /// The idle timeout, from before the connection is begun. None by default. It stays on when the connection is there;
+    /// to limit connecting alone, use [`connect_timeout`](Self::connect_timeout). See [`SocketHandle::set_timeout`].
     /// Node's `timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long connecting may take in all: the lookup, and the attempts to all addresses. After that it is given up, and
+    /// the socket fails with `ETIMEDOUT` (`connect ETIMEDOUT localhost:8124`), whether or not anybody polls it. None by
+    /// default, and for zero: then the system decides, which takes minutes. Node has no such option.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use std::time::Duration;
+    /// use sockeye::ConnectOptions;
+    ///
+    /// let options = ConnectOptions::new().connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(300));
+    /// let socket = options.connect("localhost:8124").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -210,6 +233,7 @@ impl ConnectOptions {
             resolver: self.resolver.clone(),
             auto_select_family: self.auto_select_family.unwrap_or_else(default_auto_select_family),
             attempt_timeout,
+            connect_timeout: self.connect_timeout.filter(|timeout| !timeout.is_zero()),
             block_list: self.block_list.clone(),
         })
     }
