@@ -381,7 +381,10 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({}: {self})", self.code())
+        match self.code() {
+            "" => write!(f, "Error({self})"),
+            code => write!(f, "Error({code}: {self})"),
+        }
     }
 }
 
@@ -453,6 +456,12 @@ mod tests {
         assert_eq!(error.to_string(), "a, b");
         assert_eq!(Error::aggregate(vec![part("a")]).unwrap().message(), "a");
         assert!(Error::aggregate(vec![]).is_none());
+    }
+
+    #[test]
+    fn debug_has_the_code_if_there_is_one() {
+        assert_eq!(format!("{:?}", Error::write_after_end()), "Error(ERR_STREAM_WRITE_AFTER_END: write after end)");
+        assert_eq!(format!("{:?}", Error::other("too bad")), "Error(too bad)");
     }
 
     #[test]
