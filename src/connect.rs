@@ -131,10 +131,13 @@ impl Destination {
 
 /// The background task of a connecting socket.
 async fn run(shared: Arc<Shared>, destination: Destination, plan: ConnectPlan) {
-    let result = match destination {
-        Destination::Host(host, port) => connect_host(&shared, &plan, &host, port).await,
-        Destination::Ip(address) => connect_ips(&shared, &plan, Pace::Patient, vec![address]).await,
-        Destination::Path(path, stream) => finish_path(&shared, &path, stream),
+    let result = match plan.connect_timeout {
+        None => establish(&shared, destination, &plan).await,
+        Some(limit) => {
+            let timed_out = timed_out(&destination);
+            let establishing = establish(&shared, destination, &plan);
+            tokio::time::timeout(limit, establishing).await.unwrap_or(Err(timed_out))
+        }
     };
     let mut state = shared.lock();
     if !state.core.is_connecting() {
@@ -156,6 +159,14 @@ async fn run(shared: Arc<Shared>, destination: Destination, plan: ConnectPlan) {
         Err(error) => state.core.handle_connect_error(error),
     }
     state.drive();
+}
+
+async fn establish(shared: &Arc<Shared>, destination: Destination, plan: &ConnectPlan) -> Result<Transport> {
+    match destination {
+        Destination::Host(host, port) => connect_host(shared, plan, &host, port).await,
+        Destination::Ip(address) => connect_ips(shared, plan, Pace::Patient, vec![address]).await,
+        Destination::Path(path, stream) => finish_path(shared, &path, stream),
+    }
 }
 
 async fn connect_host(shared: &Arc<Shared>, plan: &ConnectPlan, host: &str, port: u16) -> Result<Transport> {
@@ -198,6 +209,19 @@ async fn connect_ips(
     let mut errors = Vec::new();
     loop {
         match eyeballs.next_step(now()) {
+            Step::Start(address) if plan.blocks(address) => {
+                let error = Error::ip_blocked(address);
+                let mut state = shared.lock();
+                // As in Node: one of several is told to have failed, a single one to have been attempted.
+                if lists_attempts {
+                    state.core.handle_attempt_failed(Address::Ip(address), error.clone());
+                } else {
+                    state.core.handle_attempt(Address::Ip(address));
+                }
+                drop(state);
+                errors.push(error);
+                eyeballs.handle_failed(address, now());
+            }
             Step::Start(address) => {
                 let local = plan.local(address);
                 let socket = match tcp::socket(address, local) {
@@ -263,6 +287,16 @@ fn finish_path(shared: &Arc<Shared>, path: &Path, stream: io::Result<StdUnixStre
         shared.lock().core.handle_attempt_failed(Address::Path(path.to_owned()), error.clone());
         error
     })
+}
+
+/// Connecting to a path takes no time.
+fn timed_out(destination: &Destination) -> Error {
+    let error = io::Error::from_raw_os_error(libc::ETIMEDOUT);
+    match destination {
+        Destination::Ip(address) => Error::connect("connect", error, Target::Ip(*address)),
+        Destination::Host(host, port) => Error::connect("connect", error, Target::Host(host, *port)),
+        Destination::Path(path, _) => Error::connect("connect", error, Target::Path(&display_path(path))),
+    }
 }
 
 fn tell_lookup(shared: &Arc<Shared>, host: &str, result: Result<IpAddr>) {

@@ -17,6 +17,9 @@ pub enum ServerEvent {
     /// [`max_connections`](crate::ServerHandle::set_max_connections): Node's `'drop'`. Its addresses, of a TCP
     /// connection.
     Drop(Option<Dropped>),
+    /// A connection came in from this address and was closed at once, because the
+    /// [block list](crate::ServerOptions::block_list) has it. Node tells nobody.
+    Blocked(SocketAddr),
     /// Listening failed, or the system had no room for a connection that came in (syscall `accept`). The latter does
     /// not end the server: it goes on as soon as there is room. Node's `'error'`.
     Error(Error),

@@ -83,6 +83,49 @@ fn agrees_with_the_installed_node() {
 }
 
 #[test]
+fn rules_are_read_in_nodes_words_and_in_short() {
+    for (text, rule) in [
+        ("Address: IPv4 10.0.0.1", "Address: IPv4 10.0.0.1"),
+        ("Range: IPv6 ::1-::9", "Range: IPv6 ::1-::9"),
+        ("Subnet: IPv4 10.1.2.3/8", "Subnet: IPv4 10.1.2.3/8"),
+        ("10.0.0.1", "Address: IPv4 10.0.0.1"),
+        ("2001:DB8::1", "Address: IPv6 2001:db8::1"),
+        ("10.0.0.1-10.0.0.9", "Range: IPv4 10.0.0.1-10.0.0.9"),
+        ("fe80::/10", "Subnet: IPv6 fe80::/10"),
+    ] {
+        let mut list = BlockList::new();
+        list.add_rule(text).unwrap();
+        assert_eq!(list.rules(), [rule]);
+    }
+}
+
+#[test]
+fn a_text_that_is_no_rule_says_what_is_wrong_with_it() {
+    let invalid = |reason, received| format!("The argument 'rule' {reason}. Received '{received}'");
+    let order = "The argument 'start' must come before end. Received '10.0.0.2'".to_owned();
+    for (text, message) in [
+        ("", invalid("names an invalid IP address", "")),
+        ("localhost", invalid("names an invalid IP address", "localhost")),
+        ("10.0.0.256", invalid("names an invalid IP address", "10.0.0.256")),
+        ("10.0.0.1-x", invalid("names an invalid IP address", "x")),
+        ("10.0.0/8", invalid("names an invalid IP address", "10.0.0")),
+        ("10.0.0.0/x", invalid("must have a prefix length", "10.0.0.0/x")),
+        ("10.0.0.2-10.0.0.1", order),
+        ("Range: IPv4 10.0.0.1", invalid("must name both ends of a range", "10.0.0.1")),
+        ("Subnet: IPv4 10.0.0.0", invalid("must have a prefix length", "10.0.0.0")),
+        ("Host: IPv4 10.0.0.1", invalid("must be an Address, a Range or a Subnet", "Host: IPv4 10.0.0.1")),
+        ("Address: 10.0.0.1", invalid("has no family", "Address: 10.0.0.1")),
+        ("Address: IPv6 10.0.0.1", invalid("is not of the family that it names", "Address: IPv6 10.0.0.1")),
+    ] {
+        let mut list = BlockList::new();
+        let error = list.add_rule(text).unwrap_err();
+        assert_eq!((error.code(), error.message()), ("ERR_INVALID_ARG_VALUE", &*message), "{text}");
+        assert!(list.is_empty());
+    }
+    assert_eq!(BlockList::new().add_rule("::/129").unwrap_err().code(), "ERR_OUT_OF_RANGE");
+}
+
+#[test]
 fn errors_have_nodes_codes_and_messages() {
     let list = &mut BlockList::new();
     let invalid = ("ERR_INVALID_ADDRESS", "Invalid socket address");

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use addresses::{Refusing, always, free_port, has_ipv6, keep_alive_timer, server_beside};
+use addresses::{BlackHole, Refusing, always, free_port, has_ipv6, keep_alive_timer, server_beside};
 use common::{bounded, describe, next, rest, settle};
 use socket2::SockRef;
 use sockeye::{
@@ -321,6 +321,57 @@ fn endless_lookup() -> (impl Resolver, oneshot::Receiver<()>, oneshot::Receiver<
         }
     };
     (lookup, called, dropped)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_timeout_covers_the_lookup() {
+    bounded(async {
+        let (lookup, _called, dropped) = endless_lookup();
+        let options = ConnectOptions::new().lookup(lookup).connect_timeout(Duration::from_secs(10));
+        let error = options.connect("name:80").await.unwrap_err();
+        assert_eq!((error.code(), error.message()), ("ETIMEDOUT", "connect ETIMEDOUT name:80"));
+        assert_eq!((error.syscall(), error.hostname(), error.port()), (Some("connect"), Some("name"), Some(80)));
+        assert!(dropped.await.is_err(), "its end of the channel was kept");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_timeout_covers_all_attempts_together() {
+    bounded(async {
+        let black_hole = BlackHole::at("127.0.0.1", 0).await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], black_hole.port()));
+        let limit = Duration::from_secs(10);
+        let options = ConnectOptions::new().connect_timeout(limit);
+        let mut socket = options.clone().connect(address);
+        socket.write("never sent");
+        let start = tokio::time::Instant::now();
+        let seen = rest(&mut socket).await;
+        let message = format!("connect ETIMEDOUT {address}");
+        assert_eq!(seen, [format!("connectionAttempt {address}"), format!("error {message}"), "close true".into()]);
+        assert!((limit..limit + Duration::from_millis(10)).contains(&start.elapsed()));
+
+        let found = options.lookup(always(&["127.0.0.1"; 2]));
+        let error = found.connect(("name", address.port())).await.unwrap_err();
+        assert_eq!(error.message(), format!("connect ETIMEDOUT name:{}", address.port()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_timeout_is_over_when_the_connection_is_there() {
+    bounded(async {
+        let (mut server, address) = server().await;
+        for limit in [Duration::from_secs(1), Duration::ZERO] {
+            let mut client = ConnectOptions::new().connect_timeout(limit).connect(address).await.unwrap();
+            let socket = server.accept().await.unwrap();
+            assert_eq!(client.timeout(), None);
+            tokio::time::advance(2 * limit).await;
+            socket.end_with("late");
+            assert_eq!(next(&mut client).await, "data 4");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod common;
 mod process;
+mod tools;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -224,8 +225,8 @@ async fn the_client_prints_what_the_documentation_shows() {
 #[tokio::test]
 async fn netcat_talks_to_the_echo_server() {
     common::bounded(async {
-        if !has_openbsd_netcat().await {
-            return println!("left out: there is no nc of OpenBSD here");
+        if !tools::has_openbsd_netcat().await {
+            return;
         }
         let mut echo = Echo::start().await;
         let port = echo.port.to_string();
@@ -244,10 +245,4 @@ async fn netcat_talks_to_the_echo_server() {
         echo.ends_cleanly(Signal::SIGTERM).await;
     })
     .await;
-}
-
-async fn has_openbsd_netcat() -> bool {
-    let Ok(output) = Command::new("nc").arg("-h").output().await else { return false };
-    let help = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&help).contains("OpenBSD")
 }

@@ -60,6 +60,89 @@ on_every_transport! {
         assert_eq!(proxy.await.unwrap(), (8, 10));
     }
 
+    async fn joins_two_sockets_and_keeps_half_open(transport: Transport) {
+        let (mut front, mut client) = transport.pair().await;
+        let (mut back, mut server) = transport.pair().await;
+        let proxy = tokio::spawn(async move { front.pipe_bidirectional(&mut back).await });
+        client.end_with("question");
+        let mut text = String::new();
+        server.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "question");
+        let answer = pattern(TOO_MUCH);
+        server.end_with(&answer);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        assert!(received == answer);
+        assert_eq!(proxy.await.unwrap().unwrap(), (8, TOO_MUCH as u64));
+    }
+
+    async fn joins_two_sockets_until_one_fails_and_lets_the_others_peer_know(transport: Transport) {
+        for from_the_front in [true, false] {
+            let (mut front, mut client) = transport.pair().await;
+            let (mut back, mut server) = transport.pair().await;
+            let counts = (front.handle(), back.handle());
+            let proxy = tokio::spawn(async move { front.pipe_bidirectional(&mut back).await });
+            client.write("half a question");
+            assert_eq!(common::next(&mut server).await, "data 15");
+            server.write("half an answer");
+            assert_eq!(common::next(&mut client).await, "data 14");
+            let (failing, other) = if from_the_front { (client, server) } else { (server, client) };
+            if transport == Transport::Unix {
+                failing.destroy();
+                drop(failing);
+                // Its end looks like any other; what comes too late tells.
+                let mut other = other;
+                assert_eq!(common::next(&mut other).await, "end");
+                while !counts.0.destroyed() {
+                    other.write("too late");
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(proxy.await.unwrap().unwrap_err().code(), "EPIPE");
+            } else {
+                failing.reset_and_destroy().unwrap();
+                assert_eq!(proxy.await.unwrap().unwrap_err().message(), "read ECONNRESET");
+                let mut other = other;
+                assert_eq!(rest(&mut other).await, ["error read ECONNRESET", "close true"]);
+            }
+            assert!(counts.0.destroyed() && counts.1.destroyed());
+            assert!(counts.0.bytes_read() >= 15 && counts.1.bytes_read() >= 14);
+        }
+    }
+
+    async fn joins_two_sockets_until_one_is_idle_for_too_long(transport: Transport) {
+        let (mut front, _client) = transport.pair().await;
+        let (mut back, _server) = transport.pair().await;
+        back.set_timeout(std::time::Duration::from_millis(1));
+        let error = front.pipe_bidirectional(&mut back).await.unwrap_err();
+        assert_eq!(error.code(), "ETIMEDOUT");
+        assert!(front.destroyed() && back.destroyed());
+    }
+
+    async fn joins_two_sockets_again_after_it_was_cancelled(transport: Transport) {
+        let (mut front, client) = transport.half_open_pair().await;
+        let (mut back, mut server) = transport.half_open_pair().await;
+        let sent = pattern(4 * 1024 * 1024);
+        client.end_with(&sent);
+        let received = tokio::spawn(async move {
+            let mut received = Vec::new();
+            server.read_to_end(&mut received).await.unwrap();
+            server.end_with("thanks");
+            received
+        });
+        loop {
+            tokio::select! {
+                biased;
+                result = front.pipe_bidirectional(&mut back) => {
+                    result.unwrap();
+                    break;
+                }
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert!(received.await.unwrap() == sent);
+        assert_eq!((front.bytes_read(), back.bytes_read()), (4 * 1024 * 1024, 6));
+    }
+
     async fn fails_when_the_source_is_destroyed(transport: Transport) {
         let (mut source, _feeder) = transport.pair().await;
         let (destination, _reader) = transport.pair().await;

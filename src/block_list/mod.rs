@@ -153,6 +153,26 @@ impl BlockList {
         Ok(())
     }
 
+    /// Adds a rule that stands in a text, as a line of a file does: in Node's words, as [`rules`](Self::rules) gives
+    /// them, or as an address, a range `start-end` or a subnet `base/prefix` alone.
+    ///
+    /// Errors: `ERR_INVALID_ARG_VALUE` when it is none of these, or a range ends before it starts; `ERR_OUT_OF_RANGE`
+    /// when a prefix is too long. The message names the part that is wrong.
+    ///
+    /// ```
+    /// let mut block_list = sockeye::BlockList::new();
+    /// for rule in ["Subnet: IPv4 10.0.0.0/8", "192.0.2.1", "2001:db8::1-2001:db8::9", "fe80::/10"] {
+    ///     block_list.add_rule(rule)?;
+    /// }
+    /// assert!(block_list.check("2001:db8::5"));
+    /// assert_eq!(block_list.add_rule("10.0.0.0/33").unwrap_err().code(), "ERR_OUT_OF_RANGE");
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn add_rule(&mut self, rule: &str) -> Result<()> {
+        self.add(if rule.contains(": ") { Rule::parse(rule) } else { Rule::parse_short(rule) }?);
+        Ok(())
+    }
+
     /// Says whether an address matches a rule; a string that is no address matches none (Node's `check`).
     ///
     /// ```

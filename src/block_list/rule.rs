@@ -2,7 +2,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::interval_set::Interval;
+use super::parse_prefix;
 use crate::address_text::AddressText;
+use crate::is_ip::parse_ip;
 use crate::{Error, Family, Result};
 
 /// One rule as it was added.
@@ -72,26 +74,45 @@ impl Rule {
     }
 
     /// Reads what `Display` writes.
-    #[cfg(any(test, feature = "serde"))]
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        use crate::is_ip::parse_ip;
-
-        let (kind, text) = text.split_once(": ")?;
-        let (family, text) = text.split_once(' ')?;
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let invalid = |reason| move || Error::invalid_value("rule", reason, text);
+        let (kind, rest) = text.split_once(": ").ok_or_else(invalid("has no kind"))?;
+        let (family, body) = rest.split_once(' ').ok_or_else(invalid("has no family"))?;
         let rule = match kind {
-            "Address" => Self::Address(parse_ip(text)?),
-            "Range" => {
-                let (start, end) = text.split_once('-')?;
-                Self::range(parse_ip(start)?, parse_ip(end)?).ok()?
-            }
-            "Subnet" => {
-                let (base, prefix) = text.split_once('/')?;
-                Self::subnet(parse_ip(base)?, super::parse_prefix(prefix)?).ok()?
-            }
-            _ => return None,
+            "Address" => Self::Address(parse_address(body)?),
+            "Range" => Self::parse_range(body)?,
+            "Subnet" => Self::parse_subnet(body)?,
+            _ => return Err(invalid("must be an Address, a Range or a Subnet")()),
         };
-        (rule.family().as_str() == family).then_some(rule)
+        if rule.family().as_str() == family { Ok(rule) } else { Err(invalid("is not of the family that it names")()) }
     }
+
+    /// Reads `address`, `start-end` or `base/prefix`.
+    pub(super) fn parse_short(text: &str) -> Result<Self> {
+        if text.contains('/') {
+            Self::parse_subnet(text)
+        } else if text.contains('-') {
+            Self::parse_range(text)
+        } else {
+            parse_address(text).map(Self::Address)
+        }
+    }
+
+    fn parse_range(text: &str) -> Result<Self> {
+        let missing = || Error::invalid_value("rule", "must name both ends of a range", text);
+        let (start, end) = text.split_once('-').ok_or_else(missing)?;
+        Self::range(parse_address(start)?, parse_address(end)?)
+    }
+
+    fn parse_subnet(text: &str) -> Result<Self> {
+        let missing = || Error::invalid_value("rule", "must have a prefix length", text);
+        let (base, prefix) = text.split_once('/').ok_or_else(missing)?;
+        Self::subnet(parse_address(base)?, parse_prefix(prefix).ok_or_else(missing)?)
+    }
+}
+
+fn parse_address(text: &str) -> Result<IpAddr> {
+    parse_ip(text).ok_or_else(|| Error::invalid_value("rule", "names an invalid IP address", text))
 }
 
 impl fmt::Display for Rule {
@@ -163,7 +184,7 @@ mod tests {
             "Subnet: IPv4 1.2.3.4/",
             "Subnet: IPv6 ::/99999999999999999999",
         ] {
-            assert_eq!(Rule::parse(text), None, "{text:?}");
+            assert_eq!(Rule::parse(text).ok(), None, "{text:?}");
         }
     }
 

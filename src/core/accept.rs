@@ -1,6 +1,7 @@
 //! A server's life: how many connections it has, whether it takes another, when it is closed.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The first pause after the system had no room for another connection; it doubles up to [`MAX_BACK_OFF`].
@@ -38,7 +39,10 @@ enum State {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Accept,
+    /// There are as many as there may be.
     Drop,
+    /// It comes from this address, which shall not be talked to.
+    Block(SocketAddr),
 }
 
 /// What to do after a failed accept.
@@ -109,10 +113,14 @@ impl Accept {
         closed
     }
 
-    pub(crate) fn handle_connection(&mut self) -> Verdict {
+    /// As in Node, the limit is looked at first: what comes in above it is dropped, wherever it comes from.
+    pub(crate) fn handle_connection(&mut self, blocked: impl FnOnce() -> Option<SocketAddr>) -> Verdict {
         self.back_off = None;
         if self.max_connections.is_some_and(|limit| self.connections >= limit) {
             return Verdict::Drop;
+        }
+        if let Some(peer) = blocked() {
+            return Verdict::Block(peer);
         }
         self.connections += 1;
         Verdict::Accept
@@ -153,7 +161,7 @@ mod tests {
         assert!(accept.start());
         assert!(!accept.start(), "already listening");
         accept.handle_listening();
-        assert_eq!(accept.handle_connection(), Verdict::Accept);
+        assert_eq!(accept.handle_connection(|| None), Verdict::Accept);
         assert!(accept.close());
         assert!(!accept.take_closed());
         accept.handle_disconnection();
@@ -168,7 +176,7 @@ mod tests {
         let mut accept = Accept::default();
         accept.start();
         accept.handle_listening();
-        accept.handle_connection();
+        accept.handle_connection(|| None);
         accept.close();
         assert!(accept.start(), "straight after close");
         accept.handle_listening();
@@ -190,13 +198,24 @@ mod tests {
     fn the_limit_drops_and_a_closed_connection_frees_its_place() {
         let mut accept = Accept::default();
         accept.set_max_connections(Some(1));
-        assert_eq!(accept.handle_connection(), Verdict::Accept);
-        assert_eq!(accept.handle_connection(), Verdict::Drop);
+        assert_eq!(accept.handle_connection(|| None), Verdict::Accept);
+        assert_eq!(accept.handle_connection(|| None), Verdict::Drop);
         accept.handle_disconnection();
-        assert_eq!(accept.handle_connection(), Verdict::Accept);
+        assert_eq!(accept.handle_connection(|| None), Verdict::Accept);
         accept.set_max_connections(Some(0));
         accept.handle_disconnection();
-        assert_eq!(accept.handle_connection(), Verdict::Drop, "zero takes nobody");
+        assert_eq!(accept.handle_connection(|| None), Verdict::Drop, "zero takes nobody");
+    }
+
+    #[test]
+    fn a_blocked_connection_takes_no_place_and_the_limit_goes_before() {
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+        let mut accept = Accept::default();
+        accept.set_max_connections(Some(1));
+        assert_eq!(accept.handle_connection(|| Some(peer)), Verdict::Block(peer));
+        assert_eq!(accept.connections(), 0);
+        assert_eq!(accept.handle_connection(|| None), Verdict::Accept);
+        assert_eq!(accept.handle_connection(|| Some(peer)), Verdict::Drop);
     }
 
     #[test]
@@ -213,7 +232,7 @@ mod tests {
             accept.handle_accept_error(&full);
         }
         assert_eq!(accept.handle_accept_error(&full), back_off(ms(1000), false));
-        accept.handle_connection();
+        accept.handle_connection(|| None);
         assert_eq!(accept.handle_accept_error(&full), back_off(ms(5), true));
     }
 }

@@ -114,7 +114,7 @@ impl Error {
         self.0.port
     }
 
-    /// The host name that could not be resolved.
+    /// The host name that could not be resolved, or not be connected to in time.
     pub fn hostname(&self) -> Option<&str> {
         self.0.hostname.as_deref()
     }
@@ -214,6 +214,10 @@ impl Error {
                 inner.address = Some(address.ip().to_string());
                 inner.port = (address.port() != 0).then(|| address.port());
             }
+            Target::Host(host, port) => {
+                inner.hostname = Some(host.to_owned());
+                inner.port = Some(port);
+            }
             Target::Path(path) => inner.address = Some(path.to_owned()),
         }
         self
@@ -266,6 +270,11 @@ impl Error {
 
     pub(crate) fn invalid_ip_address(text: &str) -> Self {
         Self::with_kind("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text}"), io::ErrorKind::InvalidInput)
+    }
+
+    pub(crate) fn ip_blocked(remote: SocketAddr) -> Self {
+        let message = format!("IP({}) is blocked by net.BlockList", remote.ip());
+        Self::with_kind("ERR_IP_BLOCKED", message, io::ErrorKind::PermissionDenied).at(Target::Ip(remote))
     }
 
     pub(crate) fn attempt_timeout_out_of_range(timeout: Duration) -> Self {
@@ -343,6 +352,7 @@ impl Error {
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
     Ip(SocketAddr),
+    Host(&'a str, u16),
     Path(&'a str),
 }
 
@@ -352,6 +362,7 @@ impl fmt::Display for Target<'_> {
             // Node writes neither brackets around an IPv6 address nor a port of zero.
             Self::Ip(address) if address.port() == 0 => write!(f, "{}", address.ip()),
             Self::Ip(address) => write!(f, "{}:{}", address.ip(), address.port()),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
             Self::Path(path) => f.write_str(path),
         }
     }
@@ -370,7 +381,10 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({}: {self})", self.code())
+        match self.code() {
+            "" => write!(f, "Error({self})"),
+            code => write!(f, "Error({code}: {self})"),
+        }
     }
 }
 
@@ -442,6 +456,12 @@ mod tests {
         assert_eq!(error.to_string(), "a, b");
         assert_eq!(Error::aggregate(vec![part("a")]).unwrap().message(), "a");
         assert!(Error::aggregate(vec![]).is_none());
+    }
+
+    #[test]
+    fn debug_has_the_code_if_there_is_one() {
+        assert_eq!(format!("{:?}", Error::write_after_end()), "Error(ERR_STREAM_WRITE_AFTER_END: write after end)");
+        assert_eq!(format!("{:?}", Error::other("too bad")), "Error(too bad)");
     }
 
     #[test]

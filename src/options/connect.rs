@@ -8,6 +8,7 @@ use super::SocketOptions;
 use crate::auto_select_family::{
     AutoSelectFamily, check_attempt_timeout, default_auto_select_family, default_auto_select_family_attempt_timeout,
 };
+use crate::block_list::BlockList;
 use crate::endpoint::IntoEndpoint;
 use crate::error::{Error, Result};
 use crate::family::Family;
@@ -47,6 +48,8 @@ pub struct ConnectOptions {
     auto_select_family: Option<AutoSelectFamily>,
     attempt_timeout: Option<Duration>,
     timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    block_list: Option<Arc<BlockList>>,
 }
 
 /// The options as the connecting task needs them.
@@ -58,6 +61,8 @@ pub(crate) struct ConnectPlan {
     pub(crate) resolver: AnyResolver,
     pub(crate) auto_select_family: AutoSelectFamily,
     pub(crate) attempt_timeout: Duration,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) block_list: Option<Arc<BlockList>>,
 }
 
 impl ConnectOptions {
@@ -137,10 +142,54 @@ impl ConnectOptions {
         self
     }
 
-    /// The idle timeout, from before the connection is begun. None by default. See [`SocketHandle::set_timeout`].
+    /// The idle timeout, from before the connection is begun. None by default. It stays on when the connection is there;
+    /// to limit connecting alone, use [`connect_timeout`](Self::connect_timeout). See [`SocketHandle::set_timeout`].
     /// Node's `timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long connecting may take in all: the lookup, and the attempts to all addresses. After that it is given up, and
+    /// the socket fails with `ETIMEDOUT` (`connect ETIMEDOUT localhost:8124`), whether or not anybody polls it. None by
+    /// default, and for zero: then the system decides, which takes minutes. Node has no such option.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use std::time::Duration;
+    /// use sockeye::ConnectOptions;
+    ///
+    /// let options = ConnectOptions::new().connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(300));
+    /// let socket = options.connect("localhost:8124").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Addresses that are not connected to. None by default. If only some addresses of a name are blocked, the others
+    /// are tried; otherwise connecting fails with `ERR_IP_BLOCKED`. Looking at the addresses that a name was found to
+    /// have, it also keeps a program that connects to where it is told from being sent to [private
+    /// addresses](BlockList::PRIVATE_RANGES). Unix domain sockets have no address and are never blocked. Options can
+    /// share a list in an [`Arc`]. Node's `blockList`, as of v26.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use sockeye::{BlockList, ConnectOptions};
+    ///
+    /// let mut block_list = BlockList::new();
+    /// block_list.add_subnet("127.0.0.0", 8)?;
+    /// let error = ConnectOptions::new().block_list(block_list).connect("127.0.0.1:8124").await.unwrap_err();
+    /// assert_eq!(error.code(), "ERR_IP_BLOCKED");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn block_list(mut self, block_list: impl Into<Arc<BlockList>>) -> Self {
+        self.block_list = Some(block_list.into());
         self
     }
 
@@ -184,6 +233,8 @@ impl ConnectOptions {
             resolver: self.resolver.clone(),
             auto_select_family: self.auto_select_family.unwrap_or_else(default_auto_select_family),
             attempt_timeout,
+            connect_timeout: self.connect_timeout.filter(|timeout| !timeout.is_zero()),
+            block_list: self.block_list.clone(),
         })
     }
 
@@ -202,6 +253,10 @@ impl ConnectOptions {
 }
 
 impl ConnectPlan {
+    pub(crate) fn blocks(&self, remote: SocketAddr) -> bool {
+        self.block_list.as_ref().is_some_and(|list| list.check(remote))
+    }
+
     /// Where to connect to this address from, if that was said.
     pub(crate) fn local(&self, remote: SocketAddr) -> Option<SocketAddr> {
         let unspecified = match Family::from(remote) {

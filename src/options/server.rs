@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::DEFAULT_HIGH_WATER_MARK;
+use crate::block_list::BlockList;
 use crate::socket::extra::Settings;
 
 /// How a server treats its connections: the options of Node's `net.createServer(options)`.
@@ -17,6 +19,7 @@ pub struct ServerOptions {
     pub(crate) no_delay: bool,
     pub(crate) keep_alive: bool,
     pub(crate) keep_alive_initial_delay: Duration,
+    pub(crate) block_list: Option<Arc<BlockList>>,
 }
 
 impl ServerOptions {
@@ -29,6 +32,7 @@ impl ServerOptions {
             no_delay: false,
             keep_alive: false,
             keep_alive_initial_delay: Duration::ZERO,
+            block_list: None,
         }
     }
 
@@ -69,6 +73,26 @@ impl ServerOptions {
     /// system's value. Counts in whole seconds. Node's `keepAliveInitialDelay`.
     pub fn keep_alive_initial_delay(mut self, delay: Duration) -> Self {
         self.keep_alive_initial_delay = delay;
+        self
+    }
+
+    /// Whose connections are refused: they are closed as soon as they come in, count for nothing, and are reported as
+    /// [`ServerEvent::Blocked`](crate::ServerEvent::Blocked). None by default. The IPv4-mapped form of an IPv4 address
+    /// is that address; connections over a Unix domain socket have none and are never refused. Servers can share a list
+    /// in an [`Arc`]; [`set_block_list`](crate::ServerHandle::set_block_list) puts another one in its place. Node's
+    /// `blockList`, as of v26.
+    ///
+    /// ```
+    /// use sockeye::{BlockList, Server, ServerOptions};
+    ///
+    /// let mut block_list = BlockList::new();
+    /// block_list.add_subnet("192.0.2.0", 24)?;
+    /// let server = Server::with_options(ServerOptions::new().block_list(block_list));
+    /// # drop(server);
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn block_list(mut self, block_list: impl Into<Arc<BlockList>>) -> Self {
+        self.block_list = Some(block_list.into());
         self
     }
 }

@@ -1,22 +1,21 @@
 //! What the task of a connection may end with.
 
-use std::fmt::Display;
+use crate::error::{Error, Result};
 
-/// What the task that serves a connection may end with: nothing, or a `Result<(), E>` whose error can be displayed, such
-/// as [`sockeye::Result`](crate::Result), [`std::io::Result`], a `Box<dyn Error + Send + Sync>`, or what `anyhow` makes.
+/// What the task that serves a connection may end with: nothing, or a [`sockeye::Result<()>`](crate::Result).
 ///
-/// It is implemented for these only. An error concerns this connection alone; it is logged (`tracing`, level debug).
-///
-/// A closure that uses `?` has to say what its errors become, since nothing else does. An `async` closure can do so in
-/// its signature:
+/// It is implemented for these two only, so that a closure which uses `?` need not say what its errors become. An error
+/// concerns this connection alone; it is logged (`tracing`, level debug). Those of other kinds are wrapped by
+/// [`Error::other`]:
 ///
 /// ```
-/// use sockeye::{Event, Server};
+/// use sockeye::{Error, Event, Server};
 ///
-/// let server = Server::new().on_connection(async |mut socket| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let server = Server::new().on_connection(|mut socket| async move {
 ///     while let Some(event) = socket.next().await {
 ///         if let Event::Data(chunk) = event {
-///             let number: u64 = std::str::from_utf8(&chunk)?.trim().parse()?;
+///             let text = std::str::from_utf8(&chunk).map_err(Error::other)?;
+///             let number: u64 = text.trim().parse().map_err(Error::other)?;
 ///             socket.write(format!("{}\n", number.saturating_mul(2)));
 ///         }
 ///     }
@@ -27,25 +26,25 @@ use std::fmt::Display;
 pub trait ConnectionOutput: sealed::IntoFailure {}
 
 pub(crate) mod sealed {
-    use super::Display;
+    use super::Error;
 
     pub trait IntoFailure {
-        fn into_failure(self) -> Option<impl Display>;
+        fn into_failure(self) -> Option<Error>;
     }
 }
 
 impl ConnectionOutput for () {}
 
 impl sealed::IntoFailure for () {
-    fn into_failure(self) -> Option<impl Display> {
-        None::<std::convert::Infallible>
+    fn into_failure(self) -> Option<Error> {
+        None
     }
 }
 
-impl<E: Display> ConnectionOutput for Result<(), E> {}
+impl ConnectionOutput for Result<()> {}
 
-impl<E: Display> sealed::IntoFailure for Result<(), E> {
-    fn into_failure(self) -> Option<impl Display> {
+impl sealed::IntoFailure for Result<()> {
+    fn into_failure(self) -> Option<Error> {
         self.err()
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::shared::ServerShared;
 use crate::address::Address;
+use crate::block_list::BlockList;
 use crate::error::{Error, Result};
 use crate::socket::handle::SocketHandle;
 
@@ -159,6 +160,22 @@ impl ServerHandle {
     /// it for "no limit").
     pub fn set_max_connections(&self, limit: Option<usize>) {
         self.shared.lock().core.set_max_connections(limit);
+    }
+
+    /// Whose connections are refused: Node's `blockList` option, as of v26. `None` if nobody's are.
+    pub fn block_list(&self) -> Option<Arc<BlockList>> {
+        self.shared.lock().block_list.clone()
+    }
+
+    /// Refuses the connections of these addresses from now on, in place of those of
+    /// [`ServerOptions::block_list`](crate::ServerOptions::block_list), which says how. Connections that are there
+    /// stay. (In Node, add rules to the list.)
+    pub fn set_block_list(&self, block_list: Option<Arc<BlockList>>) {
+        let mut state = self.shared.lock();
+        let former = std::mem::replace(&mut state.block_list, block_list);
+        drop(state);
+        // A long list takes its time to be dropped, which is not to happen under the lock.
+        drop(former);
     }
 
     /// Whether [`unreferenced`](crate::unreferenced) waits for this server while it listens: Node's `server.ref`

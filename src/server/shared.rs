@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::roll::Roll;
+use crate::block_list::BlockList;
 use crate::core::accept::{Accept, AcceptFailure, Verdict};
 use crate::core::stream::Stream as Core;
 use crate::error::{Error, Result};
@@ -35,6 +36,8 @@ pub(crate) struct ServerShared {
 pub(crate) struct ServerState {
     pub(crate) core: Accept,
     roll: Roll,
+    /// Whose connections are refused.
+    pub(crate) block_list: Option<Arc<BlockList>>,
     pub(crate) listener: Option<Listener>,
     events: VecDeque<Untold>,
     /// Which call of `listen` the current state comes from; each `close` counts too.
@@ -82,10 +85,11 @@ pub(crate) struct Connection {
 }
 
 impl ServerShared {
-    pub(crate) fn new(options: ServerOptions) -> Arc<Self> {
+    pub(crate) fn new(mut options: ServerOptions) -> Arc<Self> {
         let state = ServerState {
             core: Accept::default(),
             roll: Roll::default(),
+            block_list: options.block_list.take(),
             listener: None,
             events: VecDeque::new(),
             generation: 0,
@@ -304,11 +308,14 @@ impl ServerState {
             let Some(listener) = &self.listener else { return Poll::Pending };
             match ready!(listener.poll_accept(cx)) {
                 Ok((transport, remote)) => {
-                    return Poll::Ready(match self.core.handle_connection() {
+                    let block_list = self.block_list.as_deref();
+                    let blocked = || remote.filter(|peer| block_list.is_some_and(|list| list.check(*peer)));
+                    return Poll::Ready(match self.core.handle_connection(blocked) {
                         Verdict::Accept => ServerEvent::Connection(self.make_socket(shared, transport, remote)),
                         Verdict::Drop => ServerEvent::Drop(
                             transport.local_address().zip(remote).map(|(local, remote)| Dropped { local, remote }),
                         ),
+                        Verdict::Block(peer) => ServerEvent::Blocked(peer),
                     });
                 }
                 Err(error) => match self.core.handle_accept_error(&error) {

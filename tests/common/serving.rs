@@ -52,6 +52,7 @@ pub fn describe(event: Option<&ServerEvent>) -> String {
         Some(ServerEvent::Listening) => "listening".into(),
         Some(ServerEvent::Connection(_)) => "connection".into(),
         Some(ServerEvent::Drop(_)) => "drop".into(),
+        Some(ServerEvent::Blocked(_)) => "blocked".into(),
         Some(ServerEvent::Error(error)) => format!("error {}", error.message()),
         Some(ServerEvent::Close) => "close".into(),
         Some(other) => format!("{other:?}"),

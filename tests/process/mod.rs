@@ -34,6 +34,15 @@ impl Process {
         Self::spawn(Command::new(example_path(name)).args(arguments))
     }
 
+    /// Runs an example of this crate with these variables in its environment.
+    pub fn example_with(
+        name: &str,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self::spawn(Command::new(example_path(name)).args(arguments).envs(environment.iter().copied()))
+    }
+
     /// Runs a program.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command
@@ -70,6 +79,16 @@ impl Process {
             None => {
                 let status = self.exit().await;
                 panic!("no further line: {status}, {}", self.errors().await)
+            }
+        }
+    }
+
+    /// The next line that has this in it.
+    pub async fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line().await;
+            if line.contains(text) {
+                return line;
             }
         }
     }

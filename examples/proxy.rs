@@ -1,0 +1,118 @@
+//! A proxy from one endpoint to another, each of them TCP or a Unix domain socket.
+//!
+//!     cargo run --release --example proxy -- localhost:8081 localhost:8080
+//!     cargo run --release --example proxy -- /tmp/echo.sock localhost:8124
+//!     cargo run --release --example proxy -- 0.0.0.0:8081 localhost:8080 blocked.txt
+//!
+//! The last one refuses the peers that `blocked.txt` names, with a rule on each line: `192.0.2.1`, `10.0.0.1-10.0.0.9`,
+//! `fe80::/10`, or in Node's words `Subnet: IPv4 10.0.0.0/8`. SIGHUP reads it again.
+//!
+//! Ctrl-C and SIGTERM stop it: no more connections are taken, and the open ones have ten seconds to end; a second Ctrl-C
+//! ends it at once. `MAX_CONNECTIONS` and `IDLE_SECONDS` in the environment change the limits.
+
+use std::{env, fmt, fs, str::FromStr, time::Duration};
+
+use sockeye::{BlockList, ConnectOptions, Endpoint, Error, Server, ServerEvent, ServerOptions, Socket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout};
+
+#[tokio::main]
+async fn main() -> sockeye::Result<()> {
+    tracing_subscriber::fmt().with_target(false).init();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (listen, target, rules) = match &arguments[..] {
+        [listen, target] => (listen, target, None),
+        [listen, target, rules] => (listen, target, Some(rules)),
+        _ => return Err(Error::other("usage: proxy endpoint target [file of rules]")),
+    };
+    let target: Endpoint = target.parse()?;
+    let idle = Duration::from_secs(setting("IDLE_SECONDS", 300)?);
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+
+    let upstream = ConnectOptions::new()
+        .connect_timeout(Duration::from_secs(10)) // for all addresses of the target, which race
+        .timeout(idle)
+        .no_delay(true)
+        .keep_alive(true);
+    let mut options = ServerOptions::new().no_delay(true).keep_alive(true);
+    if let Some(path) = rules {
+        options = options.block_list(read_rules(path)?);
+    }
+    let mut server = Server::with_options(options).on_connection(move |client| {
+        client.set_timeout(idle);
+        forward(client, upstream.clone().connect(target.clone()))
+    });
+    server.set_max_connections(Some(setting("MAX_CONNECTIONS", 400)?)); // each takes two descriptors, of mostly 1024
+    server.listen(listen.as_str()).await?;
+    tracing::info!("listening on {}", text(server.address()));
+
+    loop {
+        tokio::select! {
+            event = server.next() => match event {
+                Some(ServerEvent::Drop(dropped)) => tracing::warn!(?dropped, "too many connections"),
+                Some(ServerEvent::Blocked(client)) => tracing::info!(%client, "blocked"),
+                Some(ServerEvent::Error(error)) => tracing::error!(%error),
+                _ => {}
+            },
+            _ = hung_up.recv() => match rules.map(|path| read_rules(path)) {
+                Some(Ok(list)) => {
+                    tracing::info!(rules = list.len(), "read the rules again");
+                    server.set_block_list(Some(list.into()));
+                }
+                Some(Err(error)) => tracing::error!(%error, "the old rules stay"),
+                None => {}
+            },
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
+        }
+    }
+    let closed = server.close();
+    tracing::info!(connections = server.connections(), "stopping");
+    tokio::select! {
+        result = timeout(Duration::from_secs(10), closed) => match result {
+            Ok(_) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!(connections = server.connections(), "stopped before all was done"),
+        },
+        _ = interrupted.recv() => {}
+    }
+    Ok(())
+}
+
+/// Passes on what comes, in both directions, each until its end.
+async fn forward(mut client: Socket, mut upstream: Socket) -> sockeye::Result<()> {
+    let start = Instant::now();
+    let result = client.pipe_bidirectional(&mut upstream).await;
+    let (peer, server) = (text(client.peer_addr()), text(upstream.peer_addr()));
+    let (sent, received) = (client.bytes_read(), upstream.bytes_read());
+    match &result {
+        Ok(_) => tracing::info!(client = peer, server, sent, received, time = ?start.elapsed(), "closed"),
+        Err(error) => tracing::warn!(client = peer, server, sent, received, time = ?start.elapsed(), %error, "failed"),
+    }
+    result.map(drop)
+}
+
+fn read_rules(path: &str) -> sockeye::Result<BlockList> {
+    let mut list = BlockList::new();
+    for (index, line) in fs::read_to_string(path).map_err(|error| about(path, error))?.lines().enumerate() {
+        let rule = line.split('#').next().unwrap_or_default().trim();
+        if !rule.is_empty() {
+            list.add_rule(rule).map_err(|error| about(format!("{path}:{}", index + 1), error))?;
+        }
+    }
+    Ok(list)
+}
+
+fn setting<T: FromStr>(name: &str, default: T) -> sockeye::Result<T> {
+    let Ok(text) = env::var(name) else { return Ok(default) };
+    text.parse().map_err(|_| about(name, format!("{text:?} makes no sense here")))
+}
+
+fn text(address: Option<impl fmt::Display>) -> String {
+    address.map_or("a Unix domain socket".into(), |address| address.to_string())
+}
+
+fn about(subject: impl fmt::Display, error: impl fmt::Display) -> Error {
+    Error::other(format!("{subject}: {error}"))
+}
