@@ -105,7 +105,8 @@ impl Server {
             let task = listener(socket);
             tokio::spawn(async move {
                 if let Err(error) = task.await {
-                    tracing::debug!(%error, ?peer, "a connection ended with an error");
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::debug!(error, ?peer, "a connection ended with an error");
                 }
             });
         };

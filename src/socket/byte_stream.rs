@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::shared::{State, Wait, now, poll_wait};
 use super::{Socket, poll_timer};
@@ -55,15 +56,7 @@ impl AsyncRead for Socket {
         if state.core.is_destroyed() {
             return Poll::Ready(Err(state.core.failure_of("read").into()));
         }
-        while let Some(deadline) = state.core.poll_timeout() {
-            if poll_timer(timer, deadline.into(), cx).is_pending() {
-                break;
-            }
-            state.core.handle_timeout(now());
-        }
-        if state.core.take_timeout() {
-            return Poll::Ready(Err(Error::timed_out().into()));
-        }
+        look_at_idle(&mut state, timer, cx)?;
         state.consumer.park(cx);
         Poll::Pending
     }
@@ -72,11 +65,11 @@ impl AsyncRead for Socket {
 /// Writes under the same rule as [`write`](crate::SocketHandle::write): while the queue is at its high-water mark,
 /// `poll_write` waits. With an empty queue, the bytes go to the kernel or wait with the caller; nothing is copied.
 /// `flush` waits until everything written is with the kernel. `shutdown` ends the socket and waits until the FIN is
-/// sent.
+/// sent. Each of them fails if it waits until the idle timeout; the socket stays open.
 ///
 /// # Errors
 ///
-/// Those of [`try_write`](crate::SocketHandle::try_write), with their code inside the [`io::Error`].
+/// `ETIMEDOUT` after the [idle timeout](crate::SocketHandle::set_timeout), and those of [`try_write`](crate::SocketHandle::try_write), with their code inside the [`io::Error`].
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
@@ -87,10 +80,15 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.get_mut().handle.shared.lock();
+        let Self { handle, write_timer, .. } = self.get_mut();
+        let mut state = handle.shared.lock();
         let admission = state.core.admit()?;
         if admission == Admission::Queue {
-            return state.poll_queue(cx, slices).map(Ok);
+            let queued = state.poll_queue(cx, slices).map(Ok);
+            if queued.is_pending() {
+                look_at_idle(&mut state, write_timer, cx)?;
+            }
+            return queued;
         }
         let Some(transport) = &mut state.transport else { return Poll::Ready(Err(Error::socket_closed().into())) };
         match transport.poll_write_vectored(cx, slices) {
@@ -107,6 +105,7 @@ impl AsyncWrite for Socket {
                 // Should another task write meanwhile, the flusher takes this task's place as the one that the kernel
                 // wakes, and has to wake it in turn.
                 state.wait(Wait::Flushable, cx);
+                look_at_idle(&mut state, write_timer, cx)?;
                 Poll::Pending
             }
         }
@@ -118,15 +117,34 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let position = self.handle.lock().core.bytes_accepted();
-        ready!(poll_wait(&self.handle.shared, Wait::Flushed(position), cx))?;
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_wait_or_idle(Wait::Flushed(position), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.handle.end();
-        ready!(poll_wait(&self.handle.shared, Wait::Finished, cx))?;
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_wait_or_idle(Wait::Finished, cx)
     }
+}
+
+impl Socket {
+    fn poll_wait_or_idle(&mut self, wait: Wait, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Poll::Ready(result) = poll_wait(&self.handle.shared, wait, cx) else {
+            look_at_idle(&mut self.handle.shared.lock(), &mut self.write_timer, cx)?;
+            return Poll::Pending;
+        };
+        Poll::Ready(result.map_err(io::Error::from))
+    }
+}
+
+/// Fails when the socket has been idle for too long, and otherwise has `cx` woken when it is.
+fn look_at_idle(state: &mut State, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> io::Result<()> {
+    while let Some(deadline) = state.core.poll_timeout() {
+        if poll_timer(timer, deadline.into(), cx).is_pending() {
+            break;
+        }
+        state.core.handle_timeout(now());
+    }
+    if state.core.take_timeout() { Err(Error::timed_out().into()) } else { Ok(()) }
 }
 
 impl State {
