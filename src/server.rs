@@ -10,9 +10,10 @@ use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use pin_project_lite::pin_project;
 
 use self::connection_output::{ConnectionOutput, sealed::IntoFailure};
 use self::handle::ServerHandle;
@@ -20,6 +21,7 @@ use self::shared::ServerShared;
 use crate::options::ServerOptions;
 use crate::server_event::ServerEvent;
 use crate::socket::Socket;
+use crate::socket::handle::SocketHandle;
 
 /// Takes connections over TCP or a Unix domain socket: Node's `net.Server`.
 ///
@@ -103,13 +105,8 @@ impl Server {
         T: Future<Output: ConnectionOutput> + Send + 'static,
     {
         let on_connection = move |socket: Socket| {
-            let peer = socket.peer_addr();
-            let task = listener(socket);
-            tokio::spawn(async move {
-                if let Some(error) = task.await.into_failure() {
-                    tracing::debug!(%error, ?peer, "a connection ended with an error");
-                }
-            });
+            let handle = socket.handle();
+            tokio::spawn(Serving { task: listener(socket), handle });
         };
         self.handle.shared.lock().on_connection = Some(Arc::new(on_connection));
         self.handle.shared.ensure_acceptor();
@@ -145,6 +142,28 @@ impl Server {
                 _ => {}
             }
         }
+    }
+}
+
+pin_project! {
+    /// The task of a connection. An `async` block would keep room for what it awaits twice.
+    struct Serving<T> {
+        #[pin]
+        task: T,
+        handle: SocketHandle,
+    }
+}
+
+impl<T: Future<Output: ConnectionOutput>> Future for Serving<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if let Some(error) = ready!(this.task.poll(cx)).into_failure() {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::debug!(error, peer = ?this.handle.peer_addr(), "a connection ended with an error");
+        }
+        Poll::Ready(())
     }
 }
 

@@ -89,6 +89,8 @@ use crate::transport::{Transport, memory, scratch};
 pub struct Socket {
     handle: SocketHandle,
     timer: Option<Pin<Box<Sleep>>>,
+    /// For a writer of bytes that waits, who may be another task than the reader.
+    write_timer: Option<Pin<Box<Sleep>>>,
     decoder: Option<StringDecoder>,
     /// An event that the decoder's last text goes before.
     held: Option<Box<Event>>,
@@ -293,7 +295,7 @@ impl Socket {
     }
 
     pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
-        Self { handle: SocketHandle { shared }, timer: None, decoder: None, held: None }
+        Self { handle: SocketHandle { shared }, timer: None, write_timer: None, decoder: None, held: None }
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Transport, next, pattern};
 use sockeye::Socket;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 const fn ms(count: u64) -> Duration {
@@ -144,6 +144,49 @@ async fn fails_a_read_that_waits_and_leaves_the_socket_open() {
     peer.write("late");
     assert_eq!(socket.read(&mut [0; 10]).await.unwrap(), 4);
     assert!(!socket.destroyed());
+}
+
+#[tokio::test]
+async fn fails_a_write_that_waits_and_leaves_the_socket_open() {
+    for transport in [Transport::Memory, Transport::Tcp, Transport::Unix] {
+        let (mut socket, mut peer) = transport.pair().await;
+        socket.set_timeout(ms(20));
+        let error = AsyncWriteExt::write_all(&mut socket, &vec![7; 32 * 1024 * 1024]).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{transport:?}");
+        assert!(!socket.destroyed());
+
+        // From now on there is a queue.
+        assert!(!socket.write(vec![7; 32 * 1024 * 1024]));
+        let error = AsyncWriteExt::write_all(&mut socket, b"x").await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{transport:?}");
+        socket.set_timeout(ms(20));
+        assert_eq!(socket.flush().await.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "{transport:?}");
+        socket.set_timeout(ms(20));
+        assert_eq!(socket.shutdown().await.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "{transport:?}");
+
+        socket.set_timeout(Duration::ZERO);
+        let (shut_down, received) = tokio::join!(socket.shutdown(), async {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).await.map(|_| received.len())
+        });
+        shut_down.unwrap();
+        assert!(received.unwrap() > 32 * 1024 * 1024, "{transport:?}");
+    }
+}
+
+#[tokio::test]
+async fn fails_the_reader_or_the_writer_whoever_waits() {
+    let (socket, _peer) = Transport::Tcp.pair().await;
+    socket.set_timeout(ms(20));
+    let handle = socket.handle();
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    // The reader waits with a timer of its own, which the writer must not take away.
+    let reading = tokio::spawn(async move { reader.read_u8().await.unwrap_err().kind() });
+    writer.write_all(b"something").await.unwrap();
+    assert_eq!(reading.await.unwrap(), std::io::ErrorKind::TimedOut);
+    handle.set_timeout(ms(20));
+    let error = writer.write_all(&vec![7; 32 * 1024 * 1024]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]

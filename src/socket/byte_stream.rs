@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::poll_proceed;
+use tokio::time::Sleep;
 
 use super::shared::{State, now};
 use super::wait::{Wait, poll_wait};
@@ -63,15 +64,7 @@ impl AsyncRead for Socket {
         if state.core.is_destroyed() {
             return Poll::Ready(Err(state.core.failure_of("read").into()));
         }
-        while let Some(deadline) = state.core.poll_timeout() {
-            if poll_timer(timer, deadline.into(), cx).is_pending() {
-                break;
-            }
-            state.core.handle_timeout(now());
-        }
-        if state.core.take_timeout() {
-            return Poll::Ready(Err(Error::timed_out().into()));
-        }
+        look_at_idle(&mut state, timer, cx)?;
         state.consumer.park(cx);
         Poll::Pending
     }
@@ -80,11 +73,11 @@ impl AsyncRead for Socket {
 /// Writes under the same rule as [`write`](crate::SocketHandle::write): while the queue is at its high-water mark,
 /// `poll_write` waits. With an empty queue, the bytes go to the kernel or wait with the caller; nothing is copied.
 /// `flush` waits until everything written is with the kernel. `shutdown` ends the socket and waits until the FIN is
-/// sent.
+/// sent. Each of them fails if it waits until the idle timeout; the socket stays open.
 ///
 /// # Errors
 ///
-/// Those of [`try_write`](crate::SocketHandle::try_write), with their code inside the [`io::Error`].
+/// `ETIMEDOUT` after the [idle timeout](crate::SocketHandle::set_timeout), and those of [`try_write`](crate::SocketHandle::try_write), with their code inside the [`io::Error`].
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
@@ -95,8 +88,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let Self { handle, write_timer, .. } = self.get_mut();
         let proceed = ready!(poll_proceed(cx));
-        let mut state = match self.get_mut().handle.shared.lock_if_quiet() {
+        let mut state = match handle.shared.lock_if_quiet() {
             Err(state) => state,
             Ok(quiet) => match quiet.write_vectored(slices) {
                 Ok(count) => {
@@ -108,13 +102,16 @@ impl AsyncWrite for Socket {
         };
         let admission = state.core.admit()?;
         if admission == Admission::Queue {
-            let queued = state.poll_queue(cx, slices);
-            if queued.is_ready() {
-                proceed.made_progress();
+            let queued = state.poll_queue(cx, slices).map(Ok);
+            match queued {
+                Poll::Ready(_) => proceed.made_progress(),
+                Poll::Pending => look_at_idle(&mut state, write_timer, cx)?,
             }
-            return queued.map(Ok);
+            return queued;
         }
         let Some(transport) = &mut state.transport else { return Poll::Ready(Err(Error::socket_closed().into())) };
+        // tokio does its own accounting.
+        drop(proceed);
         match transport.poll_write_vectored(cx, slices) {
             Poll::Ready(Ok(count)) => {
                 state.core.handle_direct_write(count);
@@ -129,6 +126,7 @@ impl AsyncWrite for Socket {
                 // Should another task write meanwhile, the flusher takes this task's place as the one that the kernel
                 // wakes, and has to wake it in turn.
                 state.wait(Wait::Flushable, cx);
+                look_at_idle(&mut state, write_timer, cx)?;
                 Poll::Pending
             }
         }
@@ -140,15 +138,34 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let position = self.handle.lock().core.bytes_accepted();
-        ready!(poll_wait(&self.handle.shared, Wait::Flushed(position), cx))?;
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_wait_or_idle(Wait::Flushed(position), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.handle.end();
-        ready!(poll_wait(&self.handle.shared, Wait::Finished, cx))?;
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_wait_or_idle(Wait::Finished, cx)
     }
+}
+
+impl Socket {
+    fn poll_wait_or_idle(&mut self, wait: Wait, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Poll::Ready(result) = poll_wait(&self.handle.shared, wait, cx) else {
+            look_at_idle(&mut self.handle.shared.lock(), &mut self.write_timer, cx)?;
+            return Poll::Pending;
+        };
+        Poll::Ready(result.map_err(io::Error::from))
+    }
+}
+
+/// Fails when the socket has been idle for too long, and otherwise has `cx` woken when it is.
+fn look_at_idle(state: &mut State, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> io::Result<()> {
+    while let Some(deadline) = state.core.poll_timeout() {
+        if poll_timer(timer, deadline.into(), cx).is_pending() {
+            break;
+        }
+        state.core.handle_timeout(now());
+    }
+    if state.core.take_timeout() { Err(Error::timed_out().into()) } else { Ok(()) }
 }
 
 fn poll_read(transport: &mut Transport, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Read>> {

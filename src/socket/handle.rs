@@ -199,8 +199,8 @@ impl SocketHandle {
     ///
     /// It comes once for each idle period. While queued bytes are on their way the socket is not idle; if they stall,
     /// it comes after about two periods. Times above 2^31 - 1 ms are cut to that. It needs somebody to ask for events,
-    /// and a runtime with its time driver enabled. Those who wait without seeing events (`pipe`, reading bytes, awaiting
-    /// the connection) get an error with the code `ETIMEDOUT`.
+    /// and a runtime with its time driver enabled. Those who wait without seeing events (`pipe`, reading or writing
+    /// bytes, awaiting the connection) get an error with the code `ETIMEDOUT`.
     pub fn set_timeout(&self, timeout: Duration) {
         let mut state = self.lock();
         state.core.set_timeout(timeout, now());
