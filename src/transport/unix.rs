@@ -34,15 +34,30 @@ impl Drop for SocketFile {
     }
 }
 
-/// The permissions that a socket file gets beside those of the process's mask.
-pub(crate) fn mode_for_all(readable: bool, writable: bool) -> u32 {
-    let read = if readable { 0o444 } else { 0 };
-    let write = if writable { 0o222 } else { 0 };
-    read | write
+/// The permissions of a socket file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode {
+    /// `None` is what the process's mask gives.
+    pub(crate) base: Option<u32>,
+    pub(crate) readable_all: bool,
+    pub(crate) writable_all: bool,
+}
+
+impl Mode {
+    fn apply(self, path: &Path) -> io::Result<()> {
+        let read = if self.readable_all { 0o444 } else { 0 };
+        let write = if self.writable_all { 0o222 } else { 0 };
+        let base = match self.base {
+            None if read | write == 0 => return Ok(()),
+            None => std::fs::metadata(path)?.mode(),
+            Some(base) => base,
+        };
+        std::fs::set_permissions(path, Permissions::from_mode(base | read | write))
+    }
 }
 
 /// Listens on a path. An abstract name, which begins with a NUL byte, has no file.
-pub(crate) fn listen(path: &Path, backlog: i32, mode: u32) -> io::Result<(UnixListener, Option<SocketFile>)> {
+pub(crate) fn listen(path: &Path, backlog: i32, mode: Mode) -> io::Result<(UnixListener, Option<SocketFile>)> {
     check_length(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?).map_err(name_missing_directory)?;
@@ -52,10 +67,8 @@ pub(crate) fn listen(path: &Path, backlog: i32, mode: u32) -> io::Result<(UnixLi
         // The working directory may be another one by the time the file is to be removed.
         let path = std::path::absolute(path)?;
         let file = SocketFile { identity: identity(&path)?, path };
-        if mode != 0 {
-            let own = std::fs::metadata(&file.path)?.mode();
-            std::fs::set_permissions(&file.path, Permissions::from_mode(own | mode))?;
-        }
+        // Nobody can connect before the socket listens, so nobody does with other permissions.
+        mode.apply(&file.path)?;
         Some(file)
     };
     socket.listen(backlog)?;
