@@ -103,7 +103,7 @@ impl Worker {
         let mut child = command.arg(path).stdin(Stdio::null()).process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().unwrap_or_default();
         let socket = tokio::select! {
-            Some(socket) = server.accept() => socket,
+            Some(socket) = accept_from(server, pid) => socket,
             _ = child.wait() => return Err(gone(pid)),
             () = tokio::time::sleep(START_TIMEOUT) => return Err(Error::new("ETIMEDOUT", "the child does not connect")),
         };
@@ -134,6 +134,16 @@ impl Worker {
         match answer["error"].take() {
             Value::Null => Ok(answer["result"].take()),
             error => Err(Error::new("ERR_REQUEST", error.to_string())),
+        }
+    }
+}
+
+/// The system knows who has connected. Others of this user could; they are turned away.
+async fn accept_from(server: &mut Server, pid: u32) -> Option<Socket> {
+    loop {
+        let socket = server.accept().await?;
+        if socket.peer_cred().and_then(|peer| peer.pid()).is_some_and(|peer| u32::try_from(peer) == Ok(pid)) {
+            return Some(socket);
         }
     }
 }
