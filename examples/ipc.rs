@@ -11,7 +11,9 @@
 //! When a child dies (`kill -9` its number), its requests fail at once, the others go on, and another one is started. Ctrl-D, Ctrl-C and SIGTERM stop it: what is in progress is given five seconds.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -45,7 +47,7 @@ async fn main() -> Result<()> {
 async fn have_work_done() -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let directory = tempfile::tempdir()?; // with the permissions 0700
+    let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir()?;
     let path = directory.path().join("ipc.sock");
     let mut server = Server::new();
     server.listen_with(&path, ListenOptions::new().mode(0o600)).await?;
