@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
     pub(crate) backlog: u32,
+    pub(crate) replace_stale: bool,
     pub(crate) mode: Option<u32>,
     pub(crate) readable_all: bool,
     pub(crate) writable_all: bool,
@@ -39,6 +40,7 @@ impl ListenOptions {
     pub fn new() -> Self {
         Self {
             backlog: DEFAULT_BACKLOG,
+            replace_stale: false,
             mode: None,
             readable_all: false,
             writable_all: false,
@@ -50,6 +52,30 @@ impl ListenOptions {
     /// How many connections may wait to be accepted. 511 by default, also for 0; the system may allow fewer. Node's `backlog`.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
+        self
+    }
+
+    /// Whether to replace a socket file that nobody listens on, such as a process leaves that was killed. Off by default:
+    /// a path that exists is `EADDRINUSE`. What is no socket, and what somebody listens on, stays and is `EADDRINUSE` in
+    /// any case; to find out, a connection is made and closed. Two servers that begin on one path at the same moment may
+    /// both succeed, so use it where there is one. Not in Node.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use sockeye::{ListenOptions, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("echo.sock");
+    /// drop(std::os::unix::net::UnixListener::bind(&path)?); // leaves its file behind
+    /// let server = Server::new();
+    /// assert_eq!(server.listen(&path).await.unwrap_err().code(), "EADDRINUSE");
+    /// server.listen_with(&path, ListenOptions::new().replace_stale(true)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replace_stale(mut self, replace: bool) -> Self {
+        self.replace_stale = replace;
         self
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
@@ -57,10 +57,22 @@ impl Mode {
 }
 
 /// Listens on a path. An abstract name, which begins with a NUL byte, has no file.
-pub(crate) fn listen(path: &Path, backlog: i32, mode: Mode) -> io::Result<(UnixListener, Option<SocketFile>)> {
+pub(crate) fn listen(
+    path: &Path,
+    backlog: i32,
+    replace_stale: bool,
+    mode: Mode,
+) -> io::Result<(UnixListener, Option<SocketFile>)> {
     check_length(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    socket.bind(&SockAddr::unix(path)?).map_err(name_missing_directory)?;
+    let address = SockAddr::unix(path)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && replace_stale && remove_stale(path, &address) => {
+            socket.bind(&address)
+        }
+        result => result,
+    }
+    .map_err(name_missing_directory)?;
     let file = if is_abstract(path) {
         None
     } else {
@@ -86,6 +98,20 @@ pub(crate) fn path_of(address: &SockAddr) -> PathBuf {
 
 fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().first() == Some(&0)
+}
+
+/// Removes a socket file that nobody listens on. Whether it did: if not, the first error of binding says enough.
+fn remove_stale(path: &Path, address: &SockAddr) -> bool {
+    let Ok(before) = identity(path) else { return false };
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    // Connecting to a file that is no socket is refused, too.
+    if !is_socket {
+        return false;
+    }
+    let connected =
+        Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).and_then(|probe| probe.connect(address));
+    let is_refused = connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    is_refused && identity(path).is_ok_and(|now| now == before) && std::fs::remove_file(path).is_ok()
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
