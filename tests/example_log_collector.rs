@@ -26,7 +26,10 @@ impl Collector {
     }
 
     async fn start_with(max_file: u64) -> Self {
-        let directory = common::temporary_directory();
+        Self::start_in(&common::temporary_directory(), max_file).await
+    }
+
+    async fn start_in(directory: &Path, max_file: u64) -> Self {
         let log = directory.join("log");
         let path = directory.join("s").to_str().unwrap().to_owned();
         let arguments = ["127.0.0.1:0", &path, log.to_str().unwrap(), &max_file.to_string()];
@@ -251,6 +254,24 @@ async fn everything_that_was_sent_before_the_stop_is_in_the_file() {
 }
 
 #[tokio::test]
+async fn it_starts_again_after_it_was_killed() {
+    common::bounded(async {
+        let mut collector = Collector::start().await;
+        let mut client = collector.unix().await;
+        client.write_all(b"<13>before\n").await.unwrap();
+        ends(client).await;
+        collector.process.signal(Signal::SIGKILL);
+        collector.process.exit().await;
+        assert!(Path::new(&collector.path).exists());
+        let again = Collector::start_in(collector.log.parent().unwrap(), u64::MAX / 2).await;
+        again.unix().await.write_all(b"<13>after\n").await.unwrap();
+        let (lines, _) = again.stop(Signal::SIGTERM).await;
+        assert_eq!(lines.last().unwrap(), "<13>after");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn clients_that_wait_to_be_accepted_when_it_stops_are_heard() {
     const CLIENTS: usize = 100;
     common::bounded(async {
@@ -353,7 +374,7 @@ async fn ten_files_are_kept_and_a_file_that_is_there_is_continued() {
             client.write_all(format!("<13>{number}:34567\n").as_bytes()).await.unwrap();
         }
         ends(client).await;
-        let (log, path) = (collector.log.clone(), collector.path.clone());
+        let log = collector.log.clone();
         let old_files: Vec<_> = (1..=10).map(|age| collector.old_file(age)).collect();
         let (newest, _) = collector.stop(Signal::SIGTERM).await;
         // Thirteen bytes with the line end: two of them fill a file.
@@ -362,16 +383,12 @@ async fn ten_files_are_kept_and_a_file_that_is_there_is_continued() {
         assert_eq!(kept, 9);
         assert!(!old_files[9].exists());
 
-        let arguments = ["127.0.0.1:0", &path, log.to_str().unwrap(), "1000000"];
-        let mut process = Process::example("log_collector", arguments);
-        process.line().await;
-        process.line().await;
-        let mut client = UnixStream::connect(&path).await.unwrap();
+        let again = Collector::start_in(log.parent().unwrap(), 1_000_000).await;
+        let mut client = again.unix().await;
         client.write_all(b"<13>next\n").await.unwrap();
         ends(client).await;
-        process.signal(Signal::SIGTERM);
-        assert!(process.exit().await.success());
-        assert_eq!(lines(&log)[2..], ["<13>next"]);
+        let (lines, _) = again.stop(Signal::SIGTERM).await;
+        assert_eq!(lines[2..], ["<13>next"]);
     })
     .await;
 }
