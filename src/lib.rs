@@ -4,8 +4,8 @@
 //! type for TCP and Unix domain sockets.
 //!
 //! Three manuals go into detail: [coming from Node](coming_from_node) has each idiom of Node's documentation beside its
-//! Rust form; [coming from tokio](coming_from_tokio) says what each piece replaces; [operating](operating) is about load
-//! balancers, systemd and containers.
+//! Rust form; [coming from tokio](coming_from_tokio) says what each piece replaces; [operating] is about load balancers,
+//! systemd and containers.
 //!
 //! # A server and a client
 //!
