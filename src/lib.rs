@@ -3,8 +3,9 @@
 //! idle timeouts, connection limits, graceful close, racing connection attempts, errors that name the address, and one
 //! type for TCP and Unix domain sockets.
 //!
-//! Two manuals go into detail: [coming from Node](coming_from_node) has each idiom of Node's documentation beside its
-//! Rust form; [coming from tokio](coming_from_tokio) says what each piece replaces.
+//! Three manuals go into detail: [coming from Node](coming_from_node) has each idiom of Node's documentation beside its
+//! Rust form; [coming from tokio](coming_from_tokio) says what each piece replaces; [operating] is about load balancers,
+//! systemd and containers.
 //!
 //! # A server and a client
 //!
@@ -203,3 +204,6 @@ pub mod coming_from_node {}
 
 #[doc = include_str!("../docs/coming-from-tokio.md")]
 pub mod coming_from_tokio {}
+
+#[doc = include_str!("../docs/operating.md")]
+pub mod operating {}

@@ -275,3 +275,54 @@ async fn all_events(server: &mut Server) -> Vec<String> {
     }
     events
 }
+
+#[tokio::test]
+async fn a_stale_socket_file_is_replaced_where_that_is_asked_for() {
+    bounded(async {
+        let path = socket_path();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let mut server = Server::new();
+        assert_eq!(server.listen(&path).await.unwrap_err().code(), "EADDRINUSE");
+        for _ in 0..2 {
+            server.listen_with(&path, ListenOptions::new().replace_stale(true)).await.unwrap();
+            exchange(&mut server, &path).await;
+            server.close().await.unwrap();
+            assert!(!Path::new(&path).exists(), "it is the server's own by now");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_stale_socket_file_is_not_replaced() {
+    bounded(async {
+        let options = || ListenOptions::new().replace_stale(true);
+        let [path, file, directory, link, datagram] = std::array::from_fn(|_| socket_path());
+        let mut server = Server::new();
+        server.listen(&path).await.unwrap();
+        std::fs::write(&file, "no socket").unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let _bound = std::os::unix::net::UnixDatagram::bind(&datagram).unwrap();
+        let other = Server::new();
+        for path in [&path, &file, &directory, &link, &datagram] {
+            assert_eq!(other.listen_with(path, options()).await.unwrap_err().code(), "EADDRINUSE", "{path}");
+            assert!(std::fs::symlink_metadata(path).is_ok());
+        }
+        // The server has seen that somebody asked, and goes on.
+        let mut asked = server.accept().await.unwrap();
+        while asked.next().await.is_some() {}
+        exchange(&mut server, &path).await;
+        assert_eq!(std::fs::read(&file).unwrap(), b"no socket");
+
+        other.listen_with("127.0.0.1:0", options()).await.unwrap();
+        #[cfg(target_os = "linux")]
+        {
+            let name = abstract_name();
+            let [owner, other] = [Server::new(), Server::new()];
+            owner.listen_with(&name, options()).await.unwrap();
+            assert_eq!(other.listen_with(&name, options()).await.unwrap_err().code(), "EADDRINUSE");
+        }
+    })
+    .await;
+}

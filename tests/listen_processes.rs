@@ -59,10 +59,10 @@ async fn the_socket_file_has_the_mode_of_the_mask_and_the_options() {
     }
     bounded(async {
         for (umask, modes) in [
-            ("022", ["755", "755", "777", "777"]),
-            ("000", ["777", "777", "777", "777"]),
-            ("077", ["700", "744", "722", "766"]),
-            ("777", ["0", "444", "222", "666"]),
+            ("022", ["755", "755", "777", "777", "600", "666", "60"]),
+            ("000", ["777", "777", "777", "777", "600", "666", "60"]),
+            ("077", ["700", "744", "722", "766", "600", "666", "60"]),
+            ("777", ["0", "444", "222", "666", "600", "666", "60"]),
         ] {
             let child = child::command_with_umask(MODES, umask).stdout(Stdio::piped()).spawn().unwrap();
             assert_eq!(child::said(child).await, modes, "{umask}");
@@ -71,12 +71,20 @@ async fn the_socket_file_has_the_mode_of_the_mask_and_the_options() {
     .await;
 }
 
-/// The modes without options, readable by all, writable by all, and both.
+/// The modes without options, readable by all, writable by all, and both; then with a mode of their own.
 async fn say_modes() {
     let path = PathBuf::from(socket_path());
-    for (readable, writable) in [(false, false), (true, false), (false, true), (true, true)] {
+    let all = |readable, writable| ListenOptions::new().readable_all(readable).writable_all(writable);
+    for options in [
+        all(false, false),
+        all(true, false),
+        all(false, true),
+        all(true, true),
+        ListenOptions::new().mode(0o600),
+        all(true, true).mode(0o600),
+        ListenOptions::new().mode(0o100_060),
+    ] {
         let server = Server::new();
-        let options = ListenOptions::new().readable_all(readable).writable_all(writable);
         server.listen_with(&path, options).await.unwrap();
         child::say(format_args!("{:o}", path.metadata().unwrap().permissions().mode() & 0o777));
     }

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
     pub(crate) backlog: u32,
+    pub(crate) replace_stale: bool,
+    pub(crate) mode: Option<u32>,
     pub(crate) readable_all: bool,
     pub(crate) writable_all: bool,
     pub(crate) ipv6_only: bool,
@@ -36,7 +38,15 @@ pub(crate) const DEFAULT_BACKLOG: u32 = 511;
 impl ListenOptions {
     /// The defaults.
     pub fn new() -> Self {
-        Self { backlog: DEFAULT_BACKLOG, readable_all: false, writable_all: false, ipv6_only: false, signal: None }
+        Self {
+            backlog: DEFAULT_BACKLOG,
+            replace_stale: false,
+            mode: None,
+            readable_all: false,
+            writable_all: false,
+            ipv6_only: false,
+            signal: None,
+        }
     }
 
     /// How many connections may wait to be accepted. 511 by default, also for 0; the system may allow fewer. Node's `backlog`.
@@ -45,15 +55,63 @@ impl ListenOptions {
         self
     }
 
-    /// Whether everybody may read the socket file. Off by default: the process's file mode mask decides. Node's
-    /// `readableAll`.
+    /// Whether to replace a socket file that nobody listens on, such as a process leaves that was killed. Off by default:
+    /// a path that exists is `EADDRINUSE`. What is no socket, and what somebody listens on, stays and is `EADDRINUSE` in
+    /// any case; to find out, a connection is made and closed. Two servers that begin on one path at the same moment may
+    /// both succeed, so use it where there is one. Not in Node.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// use sockeye::{ListenOptions, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("echo.sock");
+    /// drop(std::os::unix::net::UnixListener::bind(&path)?); // leaves its file behind
+    /// let server = Server::new();
+    /// assert_eq!(server.listen(&path).await.unwrap_err().code(), "EADDRINUSE");
+    /// server.listen_with(&path, ListenOptions::new().replace_stale(true)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replace_stale(mut self, replace: bool) -> Self {
+        self.replace_stale = replace;
+        self
+    }
+
+    /// Which permissions the socket file has, such as `0o600` for its owner alone, whatever the process's file mode mask
+    /// says. They are set before the server listens, so that nobody slips in meanwhile. None by default: the mask
+    /// decides. Who connects needs the permission to write. Only the lowest nine bits count, and only for a path with a
+    /// file. Not in Node.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// # use std::os::unix::fs::PermissionsExt;
+    /// use sockeye::{ListenOptions, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("control.sock");
+    /// let server = Server::new();
+    /// server.listen_with(&path, ListenOptions::new().mode(0o600)).await?;
+    /// # assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode & 0o777);
+        self
+    }
+
+    /// Whether everybody may read the socket file. Off by default: [`mode`](Self::mode) or the process's
+    /// file mode mask decides. Node's `readableAll`.
     pub fn readable_all(mut self, readable: bool) -> Self {
         self.readable_all = readable;
         self
     }
 
-    /// Whether everybody may write the socket file, which is what connecting takes. Off by default: the process's file
-    /// mode mask decides. Node's `writableAll`.
+    /// Whether everybody may write the socket file, which is what connecting takes. Off by default:
+    /// [`mode`](Self::mode) or the process's file mode mask decides. Node's `writableAll`.
     pub fn writable_all(mut self, writable: bool) -> Self {
         self.writable_all = writable;
         self

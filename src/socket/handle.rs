@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+#[cfg(unix)]
+use tokio::net::unix::UCred;
+
 use super::extra::report;
 use super::shared::{Locked, Shared, now};
 use super::wait::{Wait, poll_wait};
@@ -328,6 +331,32 @@ impl SocketHandle {
     /// The family of the peer's address: Node's `socket.remoteFamily`.
     pub fn remote_family(&self) -> Option<Family> {
         self.remote_address().map(Family::from)
+    }
+
+    /// Which user, group and process made the other end of a Unix domain socket: who connected, or who listened. The
+    /// system vouches for it. As in tokio; not in Node. `None` on other sockets, before the connection is there, and
+    /// after close. The process may be unknown, or gone by now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("control.sock");
+    /// let mut server = sockeye::Server::new();
+    /// server.listen(&path).await?;
+    /// let client = sockeye::connect(&path);
+    ///
+    /// let socket = server.accept().await.unwrap();
+    /// let peer = socket.peer_cred().unwrap();
+    /// assert_eq!(peer.pid(), Some(std::process::id() as i32));
+    /// println!("user {}, group {}", peer.uid(), peer.gid());
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub fn peer_cred(&self) -> Option<UCred> {
+        self.lock().transport.as_ref()?.peer_cred()
     }
 
     /// The addresses that connecting has tried: Node's `socket.autoSelectFamilyAttemptedAddresses`. If there is a

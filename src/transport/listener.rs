@@ -37,8 +37,9 @@ impl Listener {
 
     #[cfg(unix)]
     pub(crate) fn unix(path: &Path, options: &ListenOptions) -> io::Result<Self> {
-        let mode = unix::mode_for_all(options.readable_all, options.writable_all);
-        let (listener, file) = unix::listen(path, backlog(options), mode)?;
+        let ListenOptions { replace_stale, mode: base, readable_all, writable_all, .. } = *options;
+        let mode = unix::Mode { base, readable_all, writable_all };
+        let (listener, file) = unix::listen(path, backlog(options), replace_stale, mode)?;
         Ok(Self::Unix { listener, path: path.to_owned(), _file: file })
     }
 

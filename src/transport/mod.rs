@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(unix)]
+use tokio::net::unix::UCred;
 use tokio_util::io::poll_read_buf;
 
 use self::memory::MemoryStream;
@@ -139,6 +141,14 @@ impl Transport {
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
+            _ => None,
+        }
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn peer_cred(&self) -> Option<UCred> {
+        match self {
+            Self::Unix(stream) => stream.peer_cred().ok(),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
@@ -37,28 +37,53 @@ impl Drop for SocketFile {
     }
 }
 
-/// The permissions that a socket file gets beside those of the process's mask.
-pub(crate) fn mode_for_all(readable: bool, writable: bool) -> u32 {
-    let read = if readable { 0o444 } else { 0 };
-    let write = if writable { 0o222 } else { 0 };
-    read | write
+/// The permissions of a socket file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode {
+    /// `None` is what the process's mask gives.
+    pub(crate) base: Option<u32>,
+    pub(crate) readable_all: bool,
+    pub(crate) writable_all: bool,
+}
+
+impl Mode {
+    fn apply(self, path: &Path) -> io::Result<()> {
+        let read = if self.readable_all { 0o444 } else { 0 };
+        let write = if self.writable_all { 0o222 } else { 0 };
+        let base = match self.base {
+            None if read | write == 0 => return Ok(()),
+            None => std::fs::metadata(path)?.mode(),
+            Some(base) => base,
+        };
+        std::fs::set_permissions(path, Permissions::from_mode(base | read | write))
+    }
 }
 
 /// Listens on a path. An abstract name, which begins with a NUL byte, has no file.
-pub(crate) fn listen(path: &Path, backlog: i32, mode: u32) -> io::Result<(UnixListener, Option<SocketFile>)> {
+pub(crate) fn listen(
+    path: &Path,
+    backlog: i32,
+    replace_stale: bool,
+    mode: Mode,
+) -> io::Result<(UnixListener, Option<SocketFile>)> {
     check_length(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    socket.bind(&SockAddr::unix(path)?).map_err(name_missing_directory)?;
+    let address = SockAddr::unix(path)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && replace_stale && remove_stale(path, &address) => {
+            socket.bind(&address)
+        }
+        result => result,
+    }
+    .map_err(name_missing_directory)?;
     let file = if is_abstract(path) {
         None
     } else {
         // The working directory may be another one by the time the file is to be removed.
         let path = std::path::absolute(path)?;
         let file = SocketFile { identity: identity(&path)?, path };
-        if mode != 0 {
-            let own = std::fs::metadata(&file.path)?.mode();
-            std::fs::set_permissions(&file.path, Permissions::from_mode(own | mode))?;
-        }
+        // Nobody can connect before the socket listens, so nobody does with other permissions.
+        mode.apply(&file.path)?;
         Some(file)
     };
     socket.listen(backlog)?;
@@ -76,6 +101,20 @@ pub(crate) fn path_of(address: &SockAddr) -> PathBuf {
 
 fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().first() == Some(&0)
+}
+
+/// Removes a socket file that nobody listens on. Whether it did: if not, the first error of binding says enough.
+fn remove_stale(path: &Path, address: &SockAddr) -> bool {
+    let Ok(before) = identity(path) else { return false };
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    // Connecting to a file that is no socket is refused, too.
+    if !is_socket {
+        return false;
+    }
+    let connected =
+        Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).and_then(|probe| probe.connect(address));
+    let is_refused = connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    is_refused && identity(path).is_ok_and(|now| now == before) && std::fs::remove_file(path).is_ok()
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 const TEST: &str = "SOCKEYE_TEST_IN_CHILD";
@@ -23,8 +24,13 @@ pub(crate) fn command(test: &str) -> Command {
 
 /// Like [`command`], with another file mode mask.
 pub(crate) fn command_with_umask(test: &str, umask: &str) -> Command {
+    command_behind(test, &format!("umask {umask}"))
+}
+
+/// Like [`command`], with something that the shell does before, in the same process.
+pub(crate) fn command_behind(test: &str, script: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(env::current_exe().unwrap());
+    shell.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(env::current_exe().unwrap());
     with_arguments(shell, test)
 }
 
@@ -51,6 +57,20 @@ pub(crate) fn run(test: &str, body: impl Future<Output = ()>) {
 /// Says a line to the parent.
 pub(crate) fn say(line: impl std::fmt::Display) {
     println!("\nsays: {line}");
+}
+
+/// The next line that a child says.
+pub(crate) async fn line(child: &mut Child) -> String {
+    let stdout = child.stdout.as_mut().unwrap();
+    loop {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            line.push(stdout.read_u8().await.expect("the child says nothing"));
+        }
+        if let Some(line) = String::from_utf8(line).unwrap().strip_prefix("says: ") {
+            return line.trim_end().to_owned();
+        }
+    }
 }
 
 /// What a child said until it ended, without error.

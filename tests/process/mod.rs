@@ -148,6 +148,16 @@ impl Process {
         text
     }
 
+    /// The next line that the process writes to its standard error.
+    pub async fn error_line(&mut self) -> String {
+        let stderr = self.stderr.as_mut().unwrap();
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            line.push(stderr.read_u8().await.unwrap());
+        }
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    }
+
     /// The most memory that the process ever had resident, in KiB, where the system tells.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
