@@ -138,7 +138,7 @@ impl Peer {
             Program::Script(path, arguments) => {
                 let mut command = vec![text(path)];
                 command.extend(arguments.iter().map(|&it| it.to_owned()));
-                command.push(text(&places.sources.join("net.js")));
+                command.push(text(&places.sources.join("net.mjs")));
                 command
             }
             Program::Compiled(path) => vec![text(path)],
@@ -166,7 +166,7 @@ impl Peer {
             Program::Script(path, arguments) => {
                 let mut command = vec![path.display().to_string()];
                 command.extend(arguments.iter().map(|&it| it.to_owned()));
-                command.push(places.sources.join("micro.js").display().to_string());
+                command.push(places.sources.join("micro.mjs").display().to_string());
                 command
             }
             _ => vec![places.own.display().to_string(), "micro".to_owned()],

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::Failure;
@@ -44,15 +44,23 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server, and waits until it listens. It prints its port, unless `port` says where it will be.
     pub(crate) fn start(command: &[String], cores: &[usize], port: Option<u16>) -> Result<Self, Failure> {
-        let mut child = prepare(command, cores)?.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take();
+        let mut child =
+            prepare(command, cores)?.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (stdout, complaints) = (child.stdout.take(), read_all(child.stderr.take()));
         let mut server = Self { child, port: port.unwrap_or(0) };
-        match (port, stdout) {
-            (Some(port), _) => wait_for(port)?,
-            (None, Some(stdout)) => server.port = printed_port(stdout)?,
-            (None, None) => return Err("the server has no output".into()),
+        let listens = match (port, stdout) {
+            (Some(port), _) => wait_for(port),
+            (None, Some(stdout)) => printed_port(stdout).map(|port| server.port = port),
+            (None, None) => Err("the server has no output".into()),
+        };
+        match listens {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                drop(server);
+                let complaints = complaints.join().unwrap_or_default();
+                Err(last_line(&complaints).map_or(error, |line| line.to_owned().into()))
+            }
         }
-        Ok(server)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -72,16 +80,7 @@ impl Drop for Server {
 pub(crate) fn output(command: &[String], cores: &[usize], limit: Duration) -> Result<String, Failure> {
     let mut child =
         prepare(command, cores)?.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let read = |pipe: Option<Box<dyn Read + Send>>| {
-        thread::spawn(move || {
-            let mut text = String::new();
-            pipe.map(|mut pipe| pipe.read_to_string(&mut text));
-            text
-        })
-    };
-    let stdout = read(stdout.map(|pipe| Box::new(pipe) as _));
-    let stderr = read(stderr.map(|pipe| Box::new(pipe) as _));
+    let (stdout, stderr) = (read_all(child.stdout.take()), read_all(child.stderr.take()));
     let deadline = Instant::now() + limit;
     let status = loop {
         match child.try_wait()? {
@@ -98,8 +97,23 @@ pub(crate) fn output(command: &[String], cores: &[usize], limit: Duration) -> Re
     if status.success() {
         return Ok(stdout);
     }
-    let reason = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    Err(format!("{}: {}", status, reason.trim_start_matches("sockeye-bench: ")).into())
+    let reason = last_line(&stderr).unwrap_or("no reason given");
+    Err(format!("{status}: {reason}").into())
+}
+
+/// Reads in the background, so that nobody is held up by a full pipe.
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before a failure counts.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(line.trim_start_matches("sockeye-bench: "))
 }
 
 /// A port on loopback that nobody listens on, for servers that cannot choose one themselves.

@@ -36,6 +36,9 @@ const OPTIONS: &[&str] = &[
 /// Descriptors that 100,000 connections need, with what a process has besides.
 const DESCRIPTORS: u64 = 101_000;
 
+/// Some need minutes for a million rules.
+const MICRO_LIMIT: Duration = Duration::from_secs(40);
+
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -243,6 +246,6 @@ impl Bench {
     fn run_micro(&self, workload: &Workload, peer: &Peer, placement: &Placement) -> Result<Sample, Failure> {
         let Kind::Micro { what, size } = workload.kind else { return Err("it needs a server".into()) };
         let command = peer.micro(&self.places, what, size);
-        Ok(serde_json::from_str(&process::output(&command, &placement.server, Duration::from_secs(120))?)?)
+        Ok(serde_json::from_str(&process::output(&command, &placement.server, MICRO_LIMIT)?)?)
     }
 }

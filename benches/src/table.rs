@@ -10,7 +10,11 @@ pub(crate) fn print(report: &Value) -> String {
     workloads.map(print_workload).collect::<String>() + &print_left_out(report)
 }
 
+/// One workload; nothing if nobody took part.
 pub(crate) fn print_workload(workload: &Value) -> String {
+    if workload["peers"].as_array().is_none_or(Vec::is_empty) {
+        return String::new();
+    }
     let columns: Vec<_> = workload["columns"].as_array().into_iter().flatten().collect();
     let mut rows = vec![vec!["peer".to_owned()]];
     rows[0].extend(columns.iter().map(|column| text(&column["head"]).to_owned()));
@@ -56,4 +60,23 @@ pub(crate) fn print_left_out(report: &Value) -> String {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn figures_stand_below_their_heads() {
+        let workload = json!({"name": "echo", "title": "an echo", "baseline": "epoll", "ratio_of": "cpu_us",
+            "columns": [{"head": "CPU", "figure": "cpu_us", "decimals": 2}, {"head": "absent", "figure": "x", "decimals": 0}],
+            "peers": [{"name": "long-name", "median": {"cpu_us": 1.234}, "ratio": {"median": 1.5, "least": 1.0, "greatest": 2.0}}]});
+        let printed = print_workload(&workload);
+        let lines: Vec<_> = printed.lines().skip(3).collect();
+        assert_eq!(lines[0], "peer        CPU  absent  ratio (least-greatest)");
+        assert_eq!(lines[1], "long-name  1.23       -        1.50 (1.00-2.00)");
+        assert_eq!(print_workload(&json!({"peers": []})), "");
+    }
 }

@@ -202,7 +202,7 @@ fn sample(plan: &Plan, window: &Window, latencies: &Histogram) -> Sample {
     ])
 }
 
-fn figures<const N: usize>(figures: [(&str, f64); N]) -> Sample {
+pub(crate) fn figures<const N: usize>(figures: [(&str, f64); N]) -> Sample {
     figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

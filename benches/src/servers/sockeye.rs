@@ -85,7 +85,8 @@ async fn echo(mut socket: Socket) -> Result<()> {
     while let Some(event) = socket.next().await {
         match event {
             Event::Data(chunk) => {
-                if !socket.write(chunk) {
+                let has_room = socket.write(chunk);
+                if !has_room {
                     socket.drained().await?;
                 }
             }
