@@ -1,5 +1,6 @@
 /* libuv with one buffer for all reads, and writes that are tried at once. `net-libuv MODE` prints its port and serves
  * until it is killed. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,7 @@ int main(int count, char **arguments) {
     return 1;
   }
   mode = found;
+  signal(SIGPIPE, SIG_IGN);
   uv_tcp_t server;
   struct sockaddr_in address;
   int length = sizeof address;

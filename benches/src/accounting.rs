@@ -45,6 +45,20 @@ pub(crate) fn resident(pid: u32) -> io::Result<(u64, u64)> {
     Ok((all, kilobytes(&status, "RssAnon:").unwrap_or(all)))
 }
 
+/// How long these cores have worked, for whomever, in seconds. Counted in ticks of 10 ms.
+pub(crate) fn busy_seconds(cores: &[usize]) -> io::Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    Ok(cores.iter().filter_map(|core| busy_ticks(&stat, *core)).sum::<u64>() as f64 / 100.0)
+}
+
+/// User, nice, system, interrupts and what the hypervisor took: all but idle and waiting, fields 4 and 5. What runs for
+/// guests, fields 9 and 10, is part of user and nice.
+fn busy_ticks(stat: &str, core: usize) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")))?;
+    let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|field| field.parse().ok()).collect();
+    Some(ticks.iter().sum::<u64>() - ticks.get(3)? - ticks.get(4)?)
+}
+
 /// utime and stime: fields 14 and 15. The second field, the name, may hold anything, so count from its last parenthesis.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
@@ -64,6 +78,12 @@ mod tests {
     fn ticks_are_found_behind_any_name() {
         let stat = "7 (a ) (b) S 1 7 7 0 -1 4194560 100 0 0 0 31 42 0 0 20 0 1 0";
         assert_eq!(ticks(stat), Some((31, 42)));
+    }
+
+    #[test]
+    fn a_core_is_busy_but_for_idle_and_waiting() {
+        let stat = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu1 1 2 3 100 50 4 5 6 1 1\ncpu10 7 0 0 1 1 0 0 0 0 0\n";
+        assert_eq!([1, 10, 2].map(|core| busy_ticks(stat, core)), [Some(21), Some(7), None]);
     }
 
     #[test]

@@ -58,8 +58,8 @@ impl Flags {
         Some(self.text(name)?.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect())
     }
 
-    pub(crate) fn cores(&self) -> Result<Vec<usize>, Failure> {
-        let parts = self.list("cores").unwrap_or_default();
+    pub(crate) fn cores(&self, name: &str) -> Result<Vec<usize>, Failure> {
+        let parts = self.list(name).unwrap_or_default();
         parts.iter().map(|part| part.parse().map_err(|_| format!("{part:?} is no core").into())).collect()
     }
 }

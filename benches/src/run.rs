@@ -30,11 +30,15 @@ const OPTIONS: &[&str] = &[
     "table",
     "list",
     "measure-ms",
+    "repeats",
     "warm-up-ms",
 ];
 
 /// Descriptors that 100,000 connections need, with what a process has besides.
 const DESCRIPTORS: u64 = 101_000;
+
+/// How much of the server's cores others may take before a run is repeated. Interrupts and kernel threads take some.
+const TOLERATED_PERCENT: f64 = 8.0;
 
 /// Some need minutes for a million rules.
 const MICRO_LIMIT: Duration = Duration::from_secs(40);
@@ -43,15 +47,19 @@ const MICRO_LIMIT: Duration = Duration::from_secs(40);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) rounds: usize,
+    /// How often a run is repeated that was disturbed.
+    pub(crate) repeats: usize,
     pub(crate) warm_up: Duration,
     pub(crate) measure: Duration,
 }
 
 impl Settings {
     fn new(flags: &Flags) -> Result<Self, Failure> {
-        let (rounds, warm_up, measure) = if flags.is_on("quick") { (3, 100, 300) } else { (5, 300, 1_000) };
+        let (rounds, repeats, warm_up, measure) =
+            if flags.is_on("quick") { (3, 0, 100, 300) } else { (5, 2, 300, 1_000) };
         Ok(Self {
             rounds: flags.number("rounds")?.unwrap_or(rounds).max(1),
+            repeats: flags.number("repeats")?.unwrap_or(repeats),
             warm_up: Duration::from_millis(flags.number("warm-up-ms")?.unwrap_or(warm_up)),
             measure: Duration::from_millis(flags.number("measure-ms")?.unwrap_or(measure).max(1)),
         })
@@ -157,7 +165,7 @@ impl Bench {
             let mut failed = Vec::new();
             for peer in &peers {
                 self.progress(&format!("{} round {} {}", workload.name, round + 1, peer.name));
-                match self.run_once(workload, peer) {
+                match self.run_undisturbed(workload, peer) {
                     Ok(sample) => results.add(&peer.name, round, sample),
                     Err(error) => failed.push((peer.name.clone(), error.to_string())),
                 }
@@ -208,6 +216,22 @@ impl Bench {
         self.left_out.push(LeftOut { peer: peer.to_owned(), workload, reason });
     }
 
+    /// Runs a peer again if others have taken too much of its cores; of the attempts, the least disturbed one counts.
+    fn run_undisturbed(&self, workload: &Workload, peer: &Peer) -> Result<Sample, Failure> {
+        let mut best = self.run_once(workload, peer)?;
+        let disturbance = |sample: &Sample| sample.get("others_percent").copied().unwrap_or(0.0);
+        for _ in 0..self.settings.repeats {
+            if disturbance(&best) <= TOLERATED_PERCENT {
+                break;
+            }
+            let again = self.run_once(workload, peer)?;
+            if disturbance(&again) < disturbance(&best) {
+                best = again;
+            }
+        }
+        Ok(best)
+    }
+
     fn run_once(&self, workload: &Workload, peer: &Peer) -> Result<Sample, Failure> {
         let placement = Placement::new(&self.cores, peer.threads);
         let Kind::Load { mode, shape, connections, size, answer, in_flight } = workload.kind else {
@@ -216,14 +240,14 @@ impl Bench {
         let own = env::current_exe()?.display().to_string();
         let backend = match mode {
             "proxy" => {
-                let command = [&own, "server", "epoll", "--mode", "echo"].map(str::to_owned);
+                let command = [&own, "server", "epoll", "--mode", "echo", "--awake"].map(str::to_owned);
                 Some(Server::start(&command, &placement.backend, None)?)
             }
             _ => None,
         };
         let (command, port) = peer.server(&self.places, mode, backend.as_ref().map(|backend| backend.port))?;
         let server = Server::start(&command, &placement.server, port)?;
-        let cores: Vec<_> = placement.load.iter().map(usize::to_string).collect();
+        let joined = |cores: &[usize]| cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let mut load = vec![own, "load".to_owned(), shape.to_owned()];
         for (name, value) in [
             ("port", server.port.to_string()),
@@ -232,7 +256,8 @@ impl Bench {
             ("size", size.to_string()),
             ("answer", answer.to_string()),
             ("in-flight", in_flight.to_string()),
-            ("cores", cores.join(",")),
+            ("cores", joined(&placement.load)),
+            ("server-cores", joined(&placement.server)),
             ("warm-up-ms", self.settings.warm_up.as_millis().to_string()),
             ("measure-ms", self.settings.measure.as_millis().to_string()),
         ] {

@@ -34,7 +34,7 @@ fn work(plan: &Plan, recorder: &mut Recorder<'_>) -> io::Result<()> {
         sent += plan.size as u64;
         let mut missing = connections.len();
         while missing > 0 {
-            let ready = epoll.wait(50)?;
+            let ready = epoll.wait_awake(50)?;
             if ready == 0 && !recorder.goes_on() {
                 return Ok(());
             }

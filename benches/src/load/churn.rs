@@ -50,7 +50,7 @@ impl Churn<'_> {
         }
         recorder.ready();
         while recorder.goes_on() {
-            for index in 0..self.epoll.wait(50)? {
+            for index in 0..self.epoll.wait_awake(50)? {
                 let (token, _) = self.epoll.event(index);
                 self.receive(token, &mut buffer, recorder)?;
             }

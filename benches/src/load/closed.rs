@@ -69,7 +69,7 @@ impl<'a> Load<'a> {
         }
         recorder.ready();
         while recorder.goes_on() {
-            for index in 0..self.epoll.wait(50)? {
+            for index in 0..self.epoll.wait_awake(50)? {
                 let (token, what) = self.epoll.event(index);
                 if what & (sys::IN | sys::FAILED) != 0 {
                     self.receive(token, &mut buffer, recorder)?;

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
-use crate::accounting::{CpuTime, CpuUse, resident};
+use crate::accounting::{CpuTime, CpuUse, busy_seconds, resident};
 use crate::flags::Flags;
 use crate::histogram::Histogram;
 use crate::sys;
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) in_flight: usize,
     /// One thread runs on each.
     pub(crate) cores: Vec<usize>,
+    /// Where the server runs.
+    pub(crate) server_cores: Vec<usize>,
     pub(crate) warm_up: Duration,
     pub(crate) measure: Duration,
 }
@@ -51,7 +53,8 @@ pub(crate) fn main(shape: &str, flags: &Flags) -> Result<(), Failure> {
         size: flags.required("size")?,
         answer: flags.required("answer")?,
         in_flight: flags.required("in-flight")?,
-        cores: flags.cores()?,
+        cores: flags.cores("cores")?,
+        server_cores: flags.cores("server-cores")?,
         warm_up: Duration::from_millis(flags.required("warm-up-ms")?),
         measure: Duration::from_millis(flags.required("measure-ms")?),
     };
@@ -135,11 +138,11 @@ fn measure(
                 scope.spawn(move || {
                     let mut recorder = Recorder { shared, index, is_measuring: false, latencies: Histogram::new() };
                     core.map_or(Ok(()), |core| sys::pin(&[core]))?;
-                    let result = work(index, &mut recorder);
-                    if result.is_err() {
-                        shared.phase.store(OVER, Ordering::Relaxed);
+                    match work(index, &mut recorder) {
+                        // Another thread may have closed its connections already, which the server may not survive.
+                        Err(error) if shared.phase.swap(OVER, Ordering::Relaxed) != OVER => Err(error),
+                        _ => Ok(recorder.latencies),
                     }
-                    result.map(|()| recorder.latencies)
                 })
             })
             .collect();
@@ -158,6 +161,8 @@ struct Window {
     messages: u64,
     seconds: f64,
     cpu: CpuUse,
+    /// What others have taken of the server's cores, in seconds.
+    others: f64,
     resident: (u64, u64),
 }
 
@@ -172,13 +177,15 @@ fn keep_time(plan: &Plan, shared: &Shared, threads: usize) -> Result<Window, Fai
     thread::sleep(plan.warm_up);
     let messages = || shared.counts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum::<u64>();
     shared.phase.compare_exchange(WARMING_UP, MEASURING, Ordering::Relaxed, Ordering::Relaxed).ok();
+    let busy = busy_seconds(&plan.server_cores)?;
     let (cpu, before, start) = (CpuTime::of(plan.pid)?, messages(), Instant::now());
     thread::sleep(plan.measure);
     let (cpu, after, seconds) = (CpuTime::of(plan.pid)?.since(cpu), messages(), start.elapsed().as_secs_f64());
+    let others = (busy_seconds(&plan.server_cores)? - busy - cpu.total).max(0.0);
     if after == before {
         return Err("the server has stopped answering".into());
     }
-    Ok(Window { messages: after - before, seconds, cpu, resident: resident(plan.pid)? })
+    Ok(Window { messages: after - before, seconds, cpu, others, resident: resident(plan.pid)? })
 }
 
 fn sample(plan: &Plan, window: &Window, latencies: &Histogram) -> Sample {
@@ -194,6 +201,7 @@ fn sample(plan: &Plan, window: &Window, latencies: &Histogram) -> Sample {
         ("system_us", per_message(window.cpu.system)),
         ("cpu_s_per_gb", window.cpu.total / (bytes / 1e9)),
         ("busy_percent", window.cpu.total / window.seconds * 100.0),
+        ("others_percent", window.others / window.seconds / plan.server_cores.len().max(1) as f64 * 100.0),
         ("p50_us", p50 / 1e3),
         ("p99_us", p99 / 1e3),
         ("max_us", latencies.quantile(1.0) as f64 / 1e3),

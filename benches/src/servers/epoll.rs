@@ -1,5 +1,5 @@
-//! The floor: a loop over epoll, edge-triggered, with one buffer. A read that does not fill the buffer has emptied the
-//! socket, so a message costs one read, one write and its share of an `epoll_wait`.
+//! The floor: a loop over epoll with one buffer. A message costs one read, one write and its share of an `epoll_wait`.
+//! It is level-triggered, which was measured to be some 10 % cheaper here than edge-triggered.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,21 +11,23 @@ use crate::sys::{self, Epoll};
 
 const LISTENER: usize = usize::MAX;
 
-pub(super) fn serve(listener: TcpListener, mode: Mode, buffer: usize) -> Result<(), Failure> {
+/// `stays_awake` is for what proxies pass on to, which is no peer but part of the load.
+pub(super) fn serve(listener: TcpListener, mode: Mode, buffer: usize, stays_awake: bool) -> Result<(), Failure> {
     let epoll = Epoll::new(1024)?;
     epoll.add(listener.as_raw_fd(), LISTENER, sys::IN)?;
     let mut server = Server { mode, epoll, connections: Vec::new(), free: Vec::new() };
     let mut buffer = vec![0; buffer];
     loop {
-        for index in 0..server.epoll.wait(-1)? {
+        let ready = if stays_awake { server.epoll.wait_awake(-1)? } else { server.epoll.wait(-1)? };
+        for index in 0..ready {
             match server.epoll.event(index) {
                 (LISTENER, _) => server.accept(&listener)?,
                 (token, what) => {
                     if what & sys::OUT != 0 {
-                        server.flush(token, &mut buffer);
+                        server.flush(token)?;
                     }
                     if what & (sys::IN | sys::FAILED) != 0 {
-                        server.read(token, &mut buffer);
+                        server.read(token, &mut buffer)?;
                     }
                 }
             }
@@ -47,8 +49,9 @@ struct Connection {
     queued: Vec<u8>,
     /// Where to write what is read here: this connection, or the other one of a proxied pair.
     to: usize,
-    /// There may be more to read, once `to` has room.
+    /// Nothing is read here until `to` has written what is queued.
     is_held: bool,
+    interest: u32,
 }
 
 impl Server {
@@ -59,7 +62,7 @@ impl Server {
             }
             let token = self.add(fd)?;
             match self.mode {
-                Mode::Broadcast => self.write(token, HELLO),
+                Mode::Broadcast => self.write(token, HELLO)?,
                 Mode::Proxy(port) => {
                     let backend = self.add(sys::connect(Ipv4Addr::LOCALHOST, port)?)?;
                     for (from, to) in [(token, backend), (backend, token)] {
@@ -76,9 +79,15 @@ impl Server {
 
     fn add(&mut self, fd: OwnedFd) -> io::Result<usize> {
         let token = self.free.pop().unwrap_or(self.connections.len());
-        self.epoll.add(fd.as_raw_fd(), token, sys::IN | sys::OUT | sys::EDGE)?;
-        let connection =
-            Connection { fd, requests: Requests::default(), queued: Vec::new(), to: token, is_held: false };
+        self.epoll.add(fd.as_raw_fd(), token, sys::IN)?;
+        let connection = Connection {
+            fd,
+            requests: Requests::default(),
+            queued: Vec::new(),
+            to: token,
+            is_held: false,
+            interest: sys::IN,
+        };
         if token == self.connections.len() {
             self.connections.push(Some(connection));
         } else {
@@ -87,76 +96,79 @@ impl Server {
         Ok(token)
     }
 
-    fn read(&mut self, token: usize, buffer: &mut [u8]) {
-        loop {
-            let Some(connection) = &self.connections[token] else { return };
-            let (fd, to) = (connection.fd.as_raw_fd(), connection.to);
-            let is_held = self.connections[to].as_ref().is_some_and(|to| !to.queued.is_empty());
-            if let Some(connection) = &mut self.connections[token] {
-                connection.is_held = is_held;
+    fn read(&mut self, token: usize, buffer: &mut [u8]) -> io::Result<()> {
+        let Some(connection) = &self.connections[token] else { return Ok(()) };
+        let to = connection.to;
+        match sys::recv(connection.fd.as_raw_fd(), buffer) {
+            Ok(None) => Ok(()),
+            Ok(Some(0)) | Err(_) => {
+                self.close(token);
+                self.close(to);
+                Ok(())
             }
-            if is_held {
-                return;
-            }
-            match sys::recv(fd, buffer) {
-                Ok(None) => return,
-                Ok(Some(0)) | Err(_) => {
-                    self.close(token);
-                    if to != token {
-                        self.close(to);
-                    }
-                    return;
-                }
-                Ok(Some(count)) => {
-                    self.answer(token, to, &buffer[..count]);
-                    if count < buffer.len() {
-                        return;
-                    }
-                }
+            Ok(Some(count)) => {
+                self.answer(token, to, &buffer[..count])?;
+                let is_full = self.connections[to].as_ref().is_some_and(|to| !to.queued.is_empty());
+                if is_full { self.hold(token, true) } else { Ok(()) }
             }
         }
     }
 
-    fn answer(&mut self, token: usize, to: usize, bytes: &[u8]) {
+    fn answer(&mut self, token: usize, to: usize, bytes: &[u8]) -> io::Result<()> {
         match self.mode {
             Mode::Echo | Mode::Churn | Mode::Proxy(_) => self.write(to, bytes),
             Mode::Chatty => {
                 let requests = self.connections[token].as_mut().map_or(0, |it| it.requests.add(bytes.len()));
-                for _ in 0..requests * CHATTY_PIECES {
-                    self.write(token, CHATTY_PIECE);
-                }
+                (0..requests * CHATTY_PIECES).try_for_each(|_| self.write(token, CHATTY_PIECE))
             }
-            Mode::Broadcast => (0..self.connections.len()).for_each(|everybody| self.write(everybody, bytes)),
+            Mode::Broadcast => (0..self.connections.len()).try_for_each(|everybody| self.write(everybody, bytes)),
         }
     }
 
-    fn write(&mut self, token: usize, mut bytes: &[u8]) {
-        let Some(connection) = &mut self.connections[token] else { return };
+    fn write(&mut self, token: usize, mut bytes: &[u8]) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[token] else { return Ok(()) };
         if connection.queued.is_empty() {
             match sys::send(connection.fd.as_raw_fd(), bytes) {
                 Ok(count) => bytes = &bytes[count.unwrap_or(0)..],
-                // The read that follows finds out.
-                Err(_) => return,
+                // The next read finds out.
+                Err(_) => return Ok(()),
             }
         }
+        if bytes.is_empty() {
+            return Ok(());
+        }
         connection.queued.extend_from_slice(bytes);
+        self.update(token)
     }
 
-    /// Writes what is queued; when it is out, reads go on that were held.
-    fn flush(&mut self, token: usize, buffer: &mut [u8]) {
-        let Some(connection) = &mut self.connections[token] else { return };
-        if connection.queued.is_empty() {
-            return;
-        }
+    /// Writes what is queued; when it is out, whoever reads for this connection goes on.
+    fn flush(&mut self, token: usize) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[token] else { return Ok(()) };
         let queued = std::mem::take(&mut connection.queued);
-        self.write(token, &queued);
-        // Whoever reads for this connection: itself, or the other one of its pair.
-        let Some(from) = self.connections[token].as_ref().filter(|it| it.queued.is_empty()).map(|it| it.to) else {
-            return;
-        };
-        if self.connections[from].as_ref().is_some_and(|it| it.is_held) {
-            self.read(from, buffer);
+        self.write(token, &queued)?;
+        self.update(token)?;
+        match &self.connections[token] {
+            Some(connection) if connection.queued.is_empty() => self.hold(connection.to, false),
+            _ => Ok(()),
         }
+    }
+
+    fn hold(&mut self, token: usize, is_held: bool) -> io::Result<()> {
+        if let Some(connection) = &mut self.connections[token] {
+            connection.is_held = is_held;
+        }
+        self.update(token)
+    }
+
+    fn update(&mut self, token: usize) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[token] else { return Ok(()) };
+        let reads = if connection.is_held { 0 } else { sys::IN };
+        let writes = if connection.queued.is_empty() { 0 } else { sys::OUT };
+        if connection.interest == reads | writes {
+            return Ok(());
+        }
+        connection.interest = reads | writes;
+        self.epoll.modify(connection.fd.as_raw_fd(), token, connection.interest)
     }
 
     fn close(&mut self, token: usize) {

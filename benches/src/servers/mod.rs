@@ -88,8 +88,8 @@ pub(crate) fn main(name: &str, flags: &Flags) -> Result<(), Failure> {
         other => return Err(format!("no mode {other:?}").into()),
     };
     match name {
-        "epoll" => return epoll::serve(listen()?, mode, LARGE_BUFFER),
-        "epoll-16k" => return epoll::serve(listen()?, mode, SMALL_BUFFER),
+        "epoll" => return epoll::serve(listen()?, mode, LARGE_BUFFER, flags.is_on("awake")),
+        "epoll-16k" => return epoll::serve(listen()?, mode, SMALL_BUFFER, false),
         _ => {}
     }
     let (program, flavor) = match name.rsplit_once('-') {

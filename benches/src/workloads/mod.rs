@@ -42,6 +42,7 @@ const MESSAGES: &[Column] = &[
     Column("p99 us", "p99_us", 0),
     Column("RSS MiB", "rss_mib", 1),
     Column("busy %", "busy_percent", 0),
+    Column("others %", "others_percent", 0),
 ];
 const BULK: &[Column] = &[
     Column("MB/s", "mb_per_s", 0),
@@ -53,6 +54,7 @@ const BULK: &[Column] = &[
     Column("p99 us", "p99_us", 0),
     Column("RSS MiB", "rss_mib", 1),
     Column("busy %", "busy_percent", 0),
+    Column("others %", "others_percent", 0),
 ];
 const CONNECTIONS: &[Column] = &[
     Column("conn/s", "messages_per_s", 0),
@@ -63,6 +65,7 @@ const CONNECTIONS: &[Column] = &[
     Column("p99 us", "p99_us", 0),
     Column("RSS MiB", "rss_mib", 1),
     Column("busy %", "busy_percent", 0),
+    Column("others %", "others_percent", 0),
 ];
 const MEMORY: &[Column] = &[
     Column("bytes/conn idle", "idle_bytes", 0),
@@ -79,6 +82,7 @@ const FAIRNESS: &[Column] = &[
     Column("msg/s", "messages_per_s", 0),
     Column("CPU us/msg", "cpu_us", 2),
     Column("busy %", "busy_percent", 0),
+    Column("others %", "others_percent", 0),
 ];
 const BLOCK_LIST: &[Column] = &[
     Column("build ns/rule", "build_ns", 0),
