@@ -70,7 +70,7 @@ fn panel(workload: &Value, bars: &[Bar<'_>], left: f64, top: f64) -> String {
         top + 12.0,
         text("title"),
         top + 28.0,
-        text("ratio_of"),
+        text("ratio_head"),
         text("baseline")
     );
     let bottom = top + HEAD + bars.len() as f64 * ROW;
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_bar_goes_from_one_to_the_median() {
         let peer = |name: &str, median: f64| json!({"name": name, "ratio": {"median": median, "least": median, "greatest": median}});
-        let workload = json!({"title": "a < b", "ratio_of": "cpu_us", "baseline": "epoll",
+        let workload = json!({"title": "a < b", "ratio_head": "CPU", "baseline": "epoll",
             "peers": [peer("epoll", 1.0), peer("sockeye-pipe", 4.0), peer("bun", 0.25), json!({"name": "none", "ratio": null})]});
         let drawn = draw(&json!({"workloads": [workload]}));
         assert!(drawn.contains("a &lt; b") && !drawn.contains("none"));

@@ -84,11 +84,13 @@ impl Report {
         let columns: Vec<_> =
             workload.columns.iter().map(|it| json!({"head": it.0, "figure": it.1, "decimals": it.2})).collect();
         let peers: Vec<_> = results.peers.iter().map(|(name, rounds)| peer(workload, results, name, rounds)).collect();
+        let ratio_head = workload.columns.iter().find(|it| it.1 == workload.ratio_of).map(|it| it.0);
         self.workloads.push(json!({
             "name": workload.name,
             "title": workload.title,
             "baseline": workload.baseline,
             "ratio_of": workload.ratio_of,
+            "ratio_head": ratio_head,
             "columns": columns,
             "peers": peers,
         }));
@@ -108,9 +110,9 @@ impl Report {
         self.head.insert("left_out".to_owned(), left_out.into());
     }
 
-    pub(crate) fn into_json(self) -> Value {
-        let mut json = self.head;
-        json.insert("workloads".to_owned(), self.workloads.into());
+    pub(crate) fn to_json(&self) -> Value {
+        let mut json = self.head.clone();
+        json.insert("workloads".to_owned(), self.workloads.clone().into());
         json.into()
     }
 }

@@ -101,20 +101,20 @@ fn measure(flags: &Flags) -> Result<(), Failure> {
         is_watched: io::stderr().is_terminal(),
     };
     let mut report = Report::new(&bench.settings, &bench.cores)?;
+    let (file, drawing) = (out.join("bench.json"), out.join("bench.svg"));
     for workload in chosen(flags)? {
         let results = bench.run(workload);
         report.add(workload, &results);
         print!("{}", table::print_workload(report.last()));
         io::stdout().flush()?;
+        // After each workload, so that nothing is lost if somebody stops the run.
+        report.finish(&bench.left_out, bench.known.values().flatten());
+        let json = report.to_json();
+        fs::write(&file, serde_json::to_string_pretty(&json)? + "\n")?;
+        fs::write(&drawing, chart::draw(&json))?;
     }
-    report.finish(&bench.left_out, bench.known.values().filter_map(|peer| peer.as_ref()));
-    let json = report.into_json();
-    print!("{}", table::print_left_out(&json));
-    let file = out.join("bench.json");
-    fs::write(&file, serde_json::to_string_pretty(&json)? + "\n")?;
-    let drawn = file.with_extension("svg");
-    fs::write(&drawn, chart::draw(&json))?;
-    println!("written: {} and {}", file.display(), drawn.display());
+    print!("{}", table::print_left_out(&report.to_json()));
+    println!("written: {} and {}", file.display(), drawing.display());
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn print_workload(workload: &Value) -> String {
         rows.push(row);
     }
     let mut printed = format!("\n{}: {}\n", text(&workload["name"]), text(&workload["title"]));
-    printed += &format!("ratio: {} to that of {}\n", text(&workload["ratio_of"]), text(&workload["baseline"]));
+    printed += &format!("ratio: {} to that of {}\n", text(&workload["ratio_head"]), text(&workload["baseline"]));
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn figures_stand_below_their_heads() {
-        let workload = json!({"name": "echo", "title": "an echo", "baseline": "epoll", "ratio_of": "cpu_us",
+        let workload = json!({"name": "echo", "title": "an echo", "baseline": "epoll", "ratio_head": "CPU",
             "columns": [{"head": "CPU", "figure": "cpu_us", "decimals": 2}, {"head": "absent", "figure": "x", "decimals": 0}],
             "peers": [{"name": "long-name", "median": {"cpu_us": 1.234}, "ratio": {"median": 1.5, "least": 1.0, "greatest": 2.0}}]});
         let printed = print_workload(&workload);
