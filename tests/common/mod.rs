@@ -67,21 +67,23 @@ fn memory_pair(options: Options) -> (Socket, Socket) {
     Socket::pair_with_options(MEMORY_CAPACITY, left, SocketOptions::new().allow_half_open(true))
 }
 
-/// A path for a socket file in a directory of its own. The directory is removed with the process.
+/// A path for a socket file in a directory of its own. The directory is removed with the test.
 pub fn socket_path() -> String {
     temporary_directory().join("s").to_str().unwrap().to_owned()
 }
 
-/// A fresh directory that lasts as long as the process.
+/// A fresh directory that lasts as long as the test.
 pub fn temporary_directory() -> std::path::PathBuf {
-    use std::sync::{LazyLock, Mutex};
-    static ROOT: LazyLock<(tempfile::TempDir, Mutex<usize>)> =
-        LazyLock::new(|| (tempfile::tempdir().unwrap(), Mutex::new(0)));
-    let mut count = ROOT.1.lock().unwrap();
-    *count += 1;
-    let directory = ROOT.0.path().join(count.to_string());
-    std::fs::create_dir(&directory).unwrap();
-    directory
+    // Each test has a thread of its own, at whose end this is removed.
+    thread_local! {
+        static ROOT: (tempfile::TempDir, std::cell::Cell<usize>) = (tempfile::tempdir().unwrap(), Default::default());
+    }
+    ROOT.with(|(root, count)| {
+        count.set(count.get() + 1);
+        let directory = root.path().join(count.get().to_string());
+        std::fs::create_dir(&directory).unwrap();
+        directory
+    })
 }
 
 /// Runs a test, and makes it fail instead of hang.
