@@ -41,8 +41,8 @@ impl ServerHandle {
     /// [destroys](SocketHandle::destroy) those that are still there after `grace`: how a program stops. Returns how many
     /// it had to destroy. Node has the pieces for HTTP servers only (`closeAllConnections`).
     ///
-    /// Closing and ending happen in the call. What was written to the connections goes out before their ends, so there
-    /// may be a last word. The server need not be open.
+    /// Closing and ending happen in the call. What was written before goes out before the ends; for a last word that
+    /// nothing follows, use [`try_end_with`](SocketHandle::try_end_with). The server need not be open.
     ///
     /// # Panics
     ///
@@ -68,7 +68,7 @@ impl ServerHandle {
     ///
     /// // When the program is to stop:
     /// for socket in server.sockets() {
-    ///     let _has_ended = socket.try_write("goodbye\n");
+    ///     let _has_ended = socket.try_end_with("goodbye\n");
     /// }
     /// assert_eq!(server.close_within(Duration::from_secs(10)).await, 0);
     /// # assert_eq!(reader.await.unwrap()?, "goodbye\n");
