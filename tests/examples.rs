@@ -195,12 +195,8 @@ async fn an_endpoint_where_nobody_listens_is_an_error() {
 
 /// Runs an example that is to end with an error.
 async fn fails(example: &str, arguments: &[&str], code: &str, message: &str) {
-    let mut process = Process::example(example, arguments);
-    let status = process.exit().await;
-    let errors = process.errors().await;
-    assert!(status.code().is_some_and(|code| code != 0), "{arguments:?}: {status}");
+    let errors = Process::example(example, arguments).fails().await;
     assert!(errors.contains(code) && errors.contains(message), "{arguments:?}: {errors:?} instead of {message:?}");
-    assert!(!errors.contains("panicked"), "{errors}");
 }
 
 #[tokio::test]
@@ -224,7 +220,7 @@ async fn the_client_prints_what_the_documentation_shows() {
 #[tokio::test]
 async fn netcat_talks_to_the_echo_server() {
     common::bounded(async {
-        if !has_openbsd_netcat().await {
+        if !process::has_openbsd_netcat().await {
             return println!("left out: there is no nc of OpenBSD here");
         }
         let mut echo = Echo::start().await;
@@ -244,10 +240,4 @@ async fn netcat_talks_to_the_echo_server() {
         echo.ends_cleanly(Signal::SIGTERM).await;
     })
     .await;
-}
-
-async fn has_openbsd_netcat() -> bool {
-    let Ok(output) = Command::new("nc").arg("-h").output().await else { return false };
-    let help = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&help).contains("OpenBSD")
 }

@@ -111,6 +111,15 @@ impl Process {
         assert!(status.success(), "{status}\n{}", lines.join("\n"));
     }
 
+    /// Waits for the end of a process that is to fail, and returns what it has to say about that.
+    pub async fn fails(mut self) -> String {
+        let status = self.exit().await;
+        let errors = self.errors().await;
+        assert!(status.code().is_some_and(|code| code != 0), "{status}, {errors}");
+        assert!(!errors.contains("panicked"), "{errors}");
+        errors
+    }
+
     /// All lines that are still to come, until the process closes its output.
     pub async fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -149,6 +158,13 @@ fn example_path(name: &str) -> PathBuf {
     let path = program.parent().unwrap().parent().unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is missing: build it first, with `cargo build --examples`", path.display());
     path
+}
+
+/// Whether there is a netcat whose options the tests know.
+pub async fn has_openbsd_netcat() -> bool {
+    let Ok(output) = Command::new("nc").arg("-h").output().await else { return false };
+    let help = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&help).contains("OpenBSD")
 }
 
 /// What this process is to do, if it is a copy that another one has started.
