@@ -25,6 +25,9 @@ const MAX_MEMBERS: usize = 1000;
 const MAX_LINE: usize = 1024;
 const MAX_QUEUED: usize = 64 * 1024;
 
+/// The room and the socket of each nickname.
+type Seats = BTreeMap<String, (String, SocketHandle)>;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -32,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let idle = Duration::try_from_secs_f64(arguments.next().map_or(Ok(300.0), |seconds| seconds.parse())?)?;
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
-    let chat = Arc::new(Chat::default());
+    let chat = Arc::new(Mutex::new(Seats::new()));
     let server = Server::with_options(ServerOptions::new().no_delay(true).keep_alive(true))
         .on_connection(move |socket| serve(chat.clone(), socket, idle));
     server.set_max_connections(Some(MAX_MEMBERS));
@@ -48,16 +51,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Takes a member in and sees it out again.
-async fn serve(chat: Arc<Chat>, mut socket: Socket, idle: Duration) {
+async fn serve(chat: Arc<Mutex<Seats>>, mut socket: Socket, idle: Duration) {
     let mut nick = String::new();
     let reason = converse(&chat, &mut nick, &mut socket, idle).await;
     tell(&socket, format!("* goodbye: {reason}\n"));
-    chat.say(&nick, format!("* {nick} has left: {reason}\n"));
-    chat.seats().remove(&nick);
+    let mut seats = lock(&chat);
+    if let Some((room, _)) = seats.remove(&nick) {
+        say(&seats, &room, &nick, format!("* {nick} has left: {reason}\n"));
+    }
 }
 
 /// Reads lines until there is a reason not to.
-async fn converse(chat: &Chat, nick: &mut String, socket: &mut Socket, idle: Duration) -> String {
+async fn converse(chat: &Mutex<Seats>, nick: &mut String, socket: &mut Socket, idle: Duration) -> String {
     socket.set_encoding(Encoding::Utf8); // what is none arrives as U+FFFD
     socket.set_timeout(idle);
     tell(socket, "* who are you, and in which room? NAME ROOM\n");
@@ -72,7 +77,7 @@ async fn converse(chat: &Chat, nick: &mut String, socket: &mut Socket, idle: Dur
                         return "that line is too long".into();
                     }
                     if piece.ends_with('\n') {
-                        chat.hear(nick, socket, &std::mem::take(&mut line));
+                        hear(chat, nick, socket, &std::mem::take(&mut line));
                     }
                 }
             }
@@ -88,6 +93,29 @@ async fn converse(chat: &Chat, nick: &mut String, socket: &mut Socket, idle: Dur
     "hung up".into()
 }
 
+fn hear(chat: &Mutex<Seats>, nick: &mut String, socket: &SocketHandle, line: &str) {
+    let mut seats = lock(chat);
+    if let Some((room, _)) = seats.get(nick) {
+        return say(&seats, room, nick, format!("{nick}: {line}\n"));
+    }
+    let (name, room) = line.trim().split_once(' ').unwrap_or((line.trim(), "lobby"));
+    if name.is_empty() || seats.contains_key(name) {
+        return tell(socket, "* that name is taken\n");
+    }
+    tell(socket, format!("* welcome to {room}\n"));
+    say(&seats, room, name, format!("* {name} is here\n"));
+    seats.insert(name.into(), (room.into(), socket.clone()));
+    *nick = name.into();
+}
+
+/// Tells everybody in a room but one.
+fn say(seats: &Seats, room: &str, except: &str, text: String) {
+    let text = Bytes::from(text);
+    for (_, (_, socket)) in seats.iter().filter(|(nick, (at, _))| at == room && *nick != except) {
+        tell(socket, text.clone());
+    }
+}
+
 /// Writes without waiting for a slow reader: it is out, and what it has not read is dropped.
 fn tell(socket: &SocketHandle, text: impl Into<Bytes>) {
     let _has_ended = socket.try_write(text.into());
@@ -96,39 +124,6 @@ fn tell(socket: &SocketHandle, text: impl Into<Bytes>) {
     }
 }
 
-/// The room and the socket of each nickname.
-type Seats = BTreeMap<String, (String, SocketHandle)>;
-
-#[derive(Default)]
-struct Chat(Mutex<Seats>);
-
-impl Chat {
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hear(&self, nick: &mut String, socket: &SocketHandle, line: &str) {
-        if !nick.is_empty() {
-            return self.say(nick, format!("{nick}: {line}\n"));
-        }
-        let (name, room) = line.trim().split_once(' ').unwrap_or((line.trim(), "lobby"));
-        let mut seats = self.seats();
-        if name.is_empty() || seats.contains_key(name) {
-            return tell(socket, "* that name is taken\n");
-        }
-        seats.insert(name.into(), (room.into(), socket.clone()));
-        drop(seats);
-        tell(socket, format!("* welcome to {room}\n"));
-        *nick = name.into();
-        self.say(nick, format!("* {nick} is here\n"));
-    }
-
-    /// Tells the others in the room of `nick`.
-    fn say(&self, nick: &str, text: String) {
-        let (seats, text) = (self.seats(), Bytes::from(text));
-        let room = seats.get(nick).map(|(room, _)| room);
-        for (_, (_, socket)) in seats.iter().filter(|(other, (at, _))| Some(at) == room && *other != nick) {
-            tell(socket, text.clone());
-        }
-    }
+fn lock(chat: &Mutex<Seats>) -> MutexGuard<'_, Seats> {
+    chat.lock().unwrap_or_else(PoisonError::into_inner)
 }
