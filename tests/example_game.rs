@@ -190,6 +190,7 @@ async fn who_comes_late_has_the_whole_state_at_once() {
             let mut late = game.player().await;
             assert_ne!(late.number, first.number);
             let state = late.state().await;
+            assert!(!state.places.contains_key(&late.number), "it came before the next tick");
             assert_eq!(state.places[&first.number], (x + 1, y));
             assert_eq!([(x, y), (x + 1, y)].map(|place| state.colour(place)), [first.number; 2]);
             // From then on they see each other.
