@@ -1,5 +1,5 @@
 //! A game: players walk on a field and paint it. The server alone decides, twenty times a second, and tells everybody
-//! the whole state. Who reads too slowly misses states, and is up to date with the next one that fits.
+//! the whole state. Who reads too slowly misses states: it has what the kernel holds for it already, then the newest.
 //!
 //!     cargo run --release --example game -- localhost:8124
 //!
