@@ -24,7 +24,8 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed.
+    /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed. To end them
+    /// too, use [`close_within`](Self::close_within).
     ///
     /// It happens in the call. The future it returns is ready when the last connection has ended; it need not be polled.
     /// Listening again is possible straight away.
@@ -114,7 +115,7 @@ impl ServerHandle {
         self.shared.lock().core.is_listening()
     }
 
-    /// How many connections there are: Node's `server.getConnections`.
+    /// How many connections there are: Node's `server.getConnections`. [`sockets`](Self::sockets) are they themselves.
     pub fn connections(&self) -> usize {
         self.shared.lock().core.connections()
     }
