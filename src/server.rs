@@ -96,9 +96,10 @@ impl Server {
     /// Calls `listener` with each connection, and runs what it returns in a task of its own: Node's
     /// `net.createServer(connectionListener)`.
     ///
-    /// The socket is dropped with the task, which closes the connection behind what was written. The task ends with
-    /// nothing or with a result ([`ConnectionOutput`]). An error concerns this connection only; it is logged (`tracing`,
-    /// level debug).
+    /// The socket is dropped with the task, which closes the connection behind what was written. What the task does
+    /// after that, nobody waits for: [`close`](ServerHandle::close) is about connections. The task ends with nothing or
+    /// with a result ([`ConnectionOutput`]). An error concerns this connection only; it is logged (`tracing`, level
+    /// debug).
     pub fn on_connection<F, T>(self, listener: F) -> Self
     where
         F: Fn(Socket) -> T + Send + Sync + 'static,

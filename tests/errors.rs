@@ -407,6 +407,31 @@ on_every_transport! {
         assert_eq!(events, ["close false", "data 6", "end", "finish"]);
     }
 
+    async fn a_last_word_that_comes_too_late_takes_nothing_from_those_before(transport: Transport) {
+        let (mut socket, mut peer) = transport.pair().await;
+        let sent = pattern(8 * 1024 * 1024);
+        socket.write(&sent);
+        socket.try_end_with("the last word").unwrap();
+        assert_eq!(socket.try_end_with("late").unwrap_err().code(), "ERR_STREAM_WRITE_AFTER_END");
+        assert!(!socket.destroyed());
+
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.unwrap();
+        assert!(received == [&sent, &b"the last word"[..]].concat());
+        drop(peer);
+        let mut events = rest(&mut socket).await;
+        events.sort();
+        assert_eq!(events, ["close false", "end", "finish"]);
+        assert_eq!(socket.try_end_with("later").unwrap_err().code(), "ERR_STREAM_WRITE_AFTER_END");
+    }
+
+    async fn a_last_word_to_one_that_was_destroyed_is_an_error(transport: Transport) {
+        let (mut socket, _peer) = transport.pair().await;
+        socket.destroy();
+        assert_eq!(socket.try_end_with("late").unwrap_err().code(), "ERR_STREAM_DESTROYED");
+        assert_eq!(rest(&mut socket).await, ["close false"]);
+    }
+
     async fn a_late_write_with_fails_with_the_misuse(transport: Transport) {
         let (mut socket, _peer) = transport.pair().await;
         socket.end();

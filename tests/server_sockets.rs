@@ -224,7 +224,7 @@ mod closed_within_a_time {
 
     fn say_goodbye(server: &Server) {
         for socket in server.sockets() {
-            let _has_ended = socket.try_write("goodbye");
+            let _has_ended = socket.try_end_with("goodbye");
         }
     }
 }

@@ -25,7 +25,8 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed.
+    /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed. To end them
+    /// too, use [`close_within`](Self::close_within).
     ///
     /// It happens in the call. The future it returns is ready when the last connection has ended; it need not be polled.
     /// Listening again is possible straight away.
@@ -42,8 +43,8 @@ impl ServerHandle {
     /// [destroys](SocketHandle::destroy) those that are still there after `grace`: how a program stops. Returns how many
     /// it had to destroy. Node has the pieces for HTTP servers only (`closeAllConnections`).
     ///
-    /// Closing and ending happen in the call. What was written to the connections goes out before their ends, so there
-    /// may be a last word. The server need not be open.
+    /// Closing and ending happen in the call. What was written before goes out before the ends; for a last word that
+    /// nothing follows, use [`try_end_with`](SocketHandle::try_end_with). The server need not be open.
     ///
     /// # Panics
     ///
@@ -69,7 +70,7 @@ impl ServerHandle {
     ///
     /// // When the program is to stop:
     /// for socket in server.sockets() {
-    ///     let _has_ended = socket.try_write("goodbye\n");
+    ///     let _has_ended = socket.try_end_with("goodbye\n");
     /// }
     /// assert_eq!(server.close_within(Duration::from_secs(10)).await, 0);
     /// # assert_eq!(reader.await.unwrap()?, "goodbye\n");
@@ -115,7 +116,7 @@ impl ServerHandle {
         self.shared.lock().core.is_listening()
     }
 
-    /// How many connections there are: Node's `server.getConnections`.
+    /// How many connections there are: Node's `server.getConnections`. [`sockets`](Self::sockets) are they themselves.
     pub fn connections(&self) -> usize {
         self.shared.lock().core.connections()
     }

@@ -136,6 +136,36 @@ impl SocketHandle {
         state.drive();
     }
 
+    /// Writes and ends like [`end_with`](Self::end_with), but returns misuse as an error and leaves the socket as it is:
+    /// one that has ended keeps what it still has to write. Nothing comes between the last piece and the end.
+    ///
+    /// # Errors
+    ///
+    /// `ERR_STREAM_WRITE_AFTER_END`, `ERR_STREAM_DESTROYED`, `ERR_SOCKET_CLOSED` (never connected), or the error that
+    /// made an earlier write fail.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sockeye::Result<()> {
+    /// let (socket, mut peer) = sockeye::Socket::pair(1024);
+    /// socket.try_end_with("goodbye")?;
+    /// assert_eq!(socket.try_end_with("again").unwrap_err().code(), "ERR_STREAM_WRITE_AFTER_END");
+    /// assert!(!socket.destroyed());
+    /// let mut text = String::new();
+    /// tokio::io::AsyncReadExt::read_to_string(&mut peer, &mut text).await?;
+    /// assert_eq!(text, "goodbye");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_end_with(&self, data: impl Data) -> Result<()> {
+        let mut state = self.lock();
+        let admission = state.core.admit_last()?;
+        state.write_admitted(admission, data);
+        state.core.end();
+        state.drive();
+        Ok(())
+    }
+
     /// Closes the connection at once and drops what is queued: Node's `socket.destroy`. The next and last event is
     /// [`Event::Close`](crate::Event::Close). A second call does nothing.
     pub fn destroy(&self) {

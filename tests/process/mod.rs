@@ -130,6 +130,15 @@ impl Process {
         assert!(status.success(), "{status}\n{}", lines.join("\n"));
     }
 
+    /// Waits for the end of a process that is to fail, and returns what it has to say about that.
+    pub async fn fails(mut self) -> String {
+        let status = self.exit().await;
+        let errors = self.errors().await;
+        assert!(status.code().is_some_and(|code| code != 0), "{status}, {errors}");
+        assert!(!errors.contains("panicked"), "{errors}");
+        errors
+    }
+
     /// All lines that are still to come, until the process closes its output.
     pub async fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
