@@ -15,7 +15,6 @@ use listening::text;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sockeye::{Endpoint, Server, connect};
-use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
