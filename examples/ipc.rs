@@ -8,7 +8,8 @@
 //!     sum 1 2 3
 //!     sleep 5
 //!
-//! When a child dies (`kill -9` its number), its requests fail at once, the others go on, and another one is started. Ctrl-D, Ctrl-C and SIGTERM stop it: what is in progress is given five seconds.
+//! When a child dies (`kill -9` its number), its requests fail at once, the others go on, and another one is started.
+//! Ctrl-D, Ctrl-C and SIGTERM stop it: what is in progress is given five seconds.
 
 use std::collections::HashMap;
 use std::fs::Permissions;

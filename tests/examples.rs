@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use process::Process;
+use process::{Process, has_openbsd_netcat};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::process::Command;
@@ -244,10 +244,4 @@ async fn netcat_talks_to_the_echo_server() {
         echo.ends_cleanly(Signal::SIGTERM).await;
     })
     .await;
-}
-
-async fn has_openbsd_netcat() -> bool {
-    let Ok(output) = Command::new("nc").arg("-h").output().await else { return false };
-    let help = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&help).contains("OpenBSD")
 }
