@@ -8,7 +8,8 @@
 //!     sum 1 2 3
 //!     sleep 5
 //!
-//! When a child dies (`kill -9` its number), its requests fail at once, the others go on, and another one is started. Ctrl-D, Ctrl-C and SIGTERM stop it: what is in progress is given five seconds.
+//! When a child dies (`kill -9` its number), its requests fail at once, the others go on, and another one is started.
+//! Ctrl-D, Ctrl-C and SIGTERM stop it: what is in progress is given five seconds.
 
 use std::collections::HashMap;
 use std::fs::Permissions;
@@ -25,11 +26,11 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 const CHILDREN: usize = 2;
-const MAX_REQUESTS: usize = 64; // of one child at a time
+const MAX_REQUESTS: usize = 100; // at a time; further lines wait in the terminal's pipe
 const MAX_LINE: usize = 1024 * 1024;
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -53,15 +54,16 @@ async fn have_work_done() -> Result<()> {
     server.listen_with(&path, ListenOptions::new().mode(0o600)).await?;
 
     let (mut workers, mut children, mut answers) = (Vec::new(), JoinSet::new(), JoinSet::new());
-    let mut lines = lines_of_stdin();
     for _ in 0..CHILDREN {
         workers.push(Worker::start(&mut server, &path, &mut children).await?);
     }
-    for number in 0.. {
+    let mut lines = lines_of_stdin();
+    loop {
         let line = tokio::select! {
-            line = lines.recv() => line,
+            line = lines.recv(), if answers.len() < MAX_REQUESTS => line,
             _ = interrupted.recv() => None,
             _ = terminated.recv() => None,
+            Some(_) = answers.join_next() => continue,
             Some(_) = children.join_next() => {
                 workers.push(Worker::start(&mut server, &path, &mut children).await?);
                 continue;
@@ -69,13 +71,11 @@ async fn have_work_done() -> Result<()> {
         };
         let Some(line) = line else { break };
         workers.retain(|worker| !worker.requests.is_closed());
-        let Some(worker) = workers.get(number % workers.len().max(1)).cloned() else {
-            println!("{line} failed: there is no child at the moment");
-            continue;
-        };
+        let worker = workers.pop();
+        workers.splice(..0, worker.clone()); // behind the others until its next turn
         answers.spawn(async move {
-            match worker.request(&line).await {
-                Ok(result) => println!("{line} = {result}, by {}", worker.pid),
+            match request(worker, &line).await {
+                Ok(answer) => println!("{line} = {}, by {}", answer["result"], answer["by"]),
                 Err(error) => println!("{line} failed: {error:?}"),
             }
         });
@@ -86,16 +86,13 @@ async fn have_work_done() -> Result<()> {
     Ok(())
 }
 
+type Request = (Value, oneshot::Sender<Value>);
+
 /// One child, as those see it who ask it.
 #[derive(Clone)]
 struct Worker {
     pid: u32,
     requests: mpsc::Sender<Request>,
-}
-
-struct Request {
-    body: Value,
-    answer: oneshot::Sender<Value>,
 }
 
 impl Worker {
@@ -107,36 +104,38 @@ impl Worker {
         let socket = tokio::select! {
             Some(socket) = accept_from(server, pid) => socket,
             _ = child.wait() => return Err(gone(pid)),
-            () = tokio::time::sleep(START_TIMEOUT) => return Err(Error::new("ETIMEDOUT", "the child does not connect")),
+            () = sleep(START_TIMEOUT) => return Err(Error::new("ETIMEDOUT", "the child does not connect")),
         };
         println!("child {pid} has started");
-        let (requests, to_send) = mpsc::channel(MAX_REQUESTS);
+        let (requests, to_send) = mpsc::channel(1);
         children.spawn(async move {
-            let result = exchange(socket, to_send).await;
-            let status = match timeout(STOP_TIMEOUT, child.wait()).await {
-                Ok(status) => status,
-                Err(_) => child.kill().await.and(child.wait().await),
-            };
-            println!("child {pid} has ended: {status:?}, {result:?}");
-            tokio::time::sleep(RESTART_PAUSE).await;
+            if let Err(error) = exchange(socket, to_send).await {
+                eprintln!("child {pid}: {error}");
+            }
+            match timeout(STOP_TIMEOUT, child.wait()).await {
+                Ok(Ok(status)) => println!("child {pid} has ended: {status}"),
+                _ => eprintln!("child {pid} does not end, and is killed"), // when it is dropped
+            }
+            sleep(RESTART_PAUSE).await;
         });
         Ok(Self { pid, requests })
     }
+}
 
-    async fn request(&self, line: &str) -> Result<Value> {
-        let mut words = line.split_whitespace();
-        let body = json!({ "method": words.next(), "params": words.collect::<Vec<_>>() });
-        let (answer, answered) = oneshot::channel();
-        let answer = async {
-            self.requests.send(Request { body, answer }).await.ok()?;
-            answered.await.ok()
-        };
-        let answer = timeout(REQUEST_TIMEOUT, answer).await.map_err(|_| Error::new("ETIMEDOUT", "no answer"))?;
-        let mut answer = answer.ok_or_else(|| gone(self.pid))?;
-        match answer["error"].take() {
-            Value::Null => Ok(answer["result"].take()),
-            error => Err(Error::new("ERR_REQUEST", error.to_string())),
-        }
+async fn request(worker: Option<Worker>, line: &str) -> Result<Value> {
+    let Worker { pid, requests } = worker.ok_or_else(|| Error::new("ERR_NO_CHILD", "there is none at the moment"))?;
+    let mut words = line.split_whitespace();
+    let body = json!({ "method": words.next(), "params": words.collect::<Vec<_>>() });
+    let (sender, answer) = oneshot::channel();
+    let exchanged = async {
+        requests.send((body, sender)).await.ok()?;
+        answer.await.ok()
+    };
+    let answer = timeout(REQUEST_TIMEOUT, exchanged).await.map_err(|_| Error::new("ETIMEDOUT", "no answer"))?;
+    let answer = answer.ok_or_else(|| gone(pid))?;
+    match answer["error"].as_str() {
+        Some(error) => Err(Error::new("ERR_REQUEST", error)),
+        None => Ok(answer),
     }
 }
 
@@ -150,8 +149,8 @@ async fn accept_from(server: &mut Server, pid: u32) -> Option<Socket> {
     }
 }
 
-/// Runs until the child ends, or nobody is left who could ask it. All requests that are open then fail with their
-/// senders, which are dropped.
+/// Runs until the child ends, or nobody is left who could ask it. With it go the senders of all open requests, and that
+/// is how those fail.
 async fn exchange(socket: Socket, mut requests: mpsc::Receiver<Request>) -> Result<()> {
     let handle = socket.handle();
     let mut lines = FramedRead::new(socket, LinesCodec::new_with_max_length(MAX_LINE));
@@ -166,8 +165,8 @@ async fn exchange(socket: Socket, mut requests: mpsc::Receiver<Request>) -> Resu
                     let _ = sender.send(answer); // or nobody waits any more
                 }
             }
-            request = requests.recv(), if open.len() < MAX_REQUESTS => {
-                let Some(Request { mut body, answer }) = request else { return Ok(()) };
+            request = requests.recv() => {
+                let Some((mut body, answer)) = request else { return Ok(()) };
                 open.retain(|_, answer| !answer.is_closed());
                 last_id += 1;
                 body["id"] = last_id.into();
@@ -189,7 +188,7 @@ async fn work(path: &str) -> Result<()> {
         let handle = handle.clone();
         tasks.spawn(async move {
             let answer = match call(&request).await {
-                Some(result) => json!({ "id": request["id"], "result": result }),
+                Some(result) => json!({ "id": request["id"], "result": result, "by": std::process::id() }),
                 None => json!({ "id": request["id"], "error": "there is no such method, or not with these numbers" }),
             };
             handle.write(format!("{answer}\n"));
@@ -205,7 +204,7 @@ async fn call(request: &Value) -> Option<Value> {
     match (request["method"].as_str()?, &numbers[..]) {
         ("sum", numbers) => Some(numbers.iter().map(|&number| u64::from(number)).sum::<u64>().into()),
         ("sleep", &[seconds]) => {
-            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+            sleep(Duration::from_secs(seconds.into())).await;
             Some(Value::Null)
         }
         _ => None,

@@ -10,6 +10,7 @@
 
 use std::fs::{File, OpenOptions, rename};
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -173,9 +174,9 @@ fn sync(log: &mut BufWriter<File>) -> io::Result<()> {
 /// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on; the oldest is overwritten.
 fn put_aside(path: &str) -> io::Result<()> {
     for age in (1..9).rev() {
-        match rename(format!("{path}.{age}"), format!("{path}.{}", age + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let old = format!("{path}.{age}");
+        if Path::new(&old).exists() {
+            rename(old, format!("{path}.{}", age + 1))?;
         }
     }
     rename(path, format!("{path}.1"))

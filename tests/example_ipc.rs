@@ -40,7 +40,7 @@ impl Parent {
         let status = self.process.exit().await;
         assert_eq!((status.code(), self.process.errors().await.as_str()), (Some(0), ""), "{lines:?}");
         for child in &self.children {
-            let end = format!("child {child} has ended: Ok(ExitStatus(unix_wait_status(0))), Ok(())");
+            let end = format!("child {child} has ended: exit status: 0");
             assert!(lines.contains(&end), "{end} is not in {lines:?}");
             assert!(kill(Pid::from_raw(*child), None).is_err());
         }
@@ -91,7 +91,7 @@ async fn a_request_that_a_child_refuses_fails_with_its_reason() {
         let mut parent = Parent::start().await;
         let reason = "there is no such method, or not with these numbers";
         for line in ["product 1 2", "sum one", "sleep", "", "\"{}[]\u{1}€"] {
-            let expected = format!("{line} failed: Error(ERR_REQUEST: {reason:?})");
+            let expected = format!("{line} failed: Error(ERR_REQUEST: {reason})");
             assert_eq!(parent.process.ask(line).await, expected);
         }
         assert!(parent.process.ask("sum").await.starts_with("sum = 0, by "));
@@ -134,7 +134,7 @@ async fn when_a_child_is_killed_its_requests_fail_at_once_and_others_go_on() {
         }
         let killed = *parent.children.first().unwrap();
         kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
-        let end = format!("child {killed} has ended: Ok(ExitStatus(unix_wait_status(9))), Ok(())");
+        let end = format!("child {killed} has ended: signal: 9 (SIGKILL)");
         let gone = format!(" failed: Error(ERR_CHILD_GONE: child {killed} is gone)");
         let mut lines = Vec::new();
         for _ in 0..6 {

@@ -175,6 +175,13 @@ impl Process {
     }
 }
 
+/// Whether `nc` is the one that ends its side when its input ends (`-N`).
+pub async fn has_openbsd_netcat() -> bool {
+    let Ok(output) = Command::new("nc").arg("-h").output().await else { return false };
+    let help = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&help).contains("OpenBSD")
+}
+
 fn lines(stream: impl AsyncRead + Send + Unpin + 'static) -> Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>> {
     use tokio::io::AsyncBufReadExt;
     let stream: Box<dyn AsyncRead + Send + Unpin> = Box::new(stream);
