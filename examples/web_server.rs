@@ -56,7 +56,9 @@ async fn main() -> sockeye::Result<()> {
     });
     server.set_max_connections(Some(setting("MAX_CONNECTIONS", 500)?));
     server.listen(endpoint.as_str()).await?;
-    tracing::info!("listening on {}", server.address().map(|address| address.to_string()).unwrap_or_default());
+    if let Some(address) = server.address() {
+        tracing::info!("listening on {address}");
+    }
 
     loop {
         tokio::select! {

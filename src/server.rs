@@ -93,7 +93,9 @@ impl Server {
     /// Calls `listener` with each connection, and runs what it returns in a task of its own: Node's
     /// `net.createServer(connectionListener)`.
     ///
-    /// The socket is dropped with the task, which closes the connection behind what was written. An error that the task
+    /// The socket is dropped with the task, which closes the connection behind what was written. The connection counts
+    /// until both have ended, socket and task, so [`close`](ServerHandle::close) waits for what the task does last. An
+    /// error that the task
     /// ends with concerns this connection only; it is logged (`tracing`, level debug).
     pub fn on_connection<F, T>(self, listener: F) -> Self
     where
@@ -102,8 +104,10 @@ impl Server {
     {
         let on_connection = move |socket: Socket| {
             let peer = socket.peer_addr();
+            let place = socket.lock().connection.clone();
             let task = listener(socket);
             tokio::spawn(async move {
+                let _place = place;
                 if let Err(error) = task.await {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::debug!(error, ?peer, "a connection ended with an error");

@@ -397,12 +397,19 @@ async fn a_second_interrupt_ends_it_at_once() {
     bounded(async {
         let target = Target::tcp().await;
         let mut proxy = Proxy::start("127.0.0.1:0", &target.endpoint()).await;
-        let _client = proxy.connect().await;
-        let _server = target.accept().await;
+        let mut client = proxy.connect().await;
+        let mut server = target.accept().await;
+        server.write_all(b"half an answer").await.unwrap();
+        client.read_exact(&mut [0; 14]).await.unwrap();
         proxy.process.signal(Signal::SIGINT);
         proxy.process.line_with("stopping").await;
         proxy.process.signal(Signal::SIGINT);
-        assert_eq!(proxy.process.rest().await, [""; 0]);
+        is_reset(&mut client).await;
+        assert_eq!(rest(&mut server).await, b"");
+        assert!(proxy.process.line_with("cutting off").await.contains("connections=1"));
+        let line = proxy.closed().await;
+        assert!(line.contains("sent=0 received=14") && line.contains("aborted"), "{line}");
+        assert!(proxy.process.line().await.ends_with("INFO stopped"));
         proxy.ends().await;
     })
     .await;

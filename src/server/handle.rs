@@ -23,8 +23,8 @@ pub struct ServerHandle {
 impl ServerHandle {
     /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed.
     ///
-    /// It happens in the call. The future it returns is ready when the last connection has ended; it need not be polled.
-    /// Listening again is possible straight away.
+    /// It happens in the call. The future it returns is ready when the last connection has ended, with the task that
+    /// [`on_connection`](crate::Server::on_connection) has for it; it need not be polled. Listening again is possible straight away.
     ///
     /// # Errors
     ///

@@ -74,8 +74,12 @@ enum Untold {
     Event(ServerEvent),
 }
 
-/// A connection's place in the count of its server, given back when it is dropped.
-pub(crate) struct Connection(Arc<ServerShared>);
+/// A connection's place in the count of its server. It is given back when the last clone is dropped: the socket has one
+/// until it is closed, and the task of the listener has one until it ends.
+#[derive(Clone)]
+pub(crate) struct Connection(#[expect(dead_code, reason = "held for its drop")] Arc<Place>);
+
+struct Place(Arc<ServerShared>);
 
 impl ServerShared {
     pub(crate) fn new(mut options: ServerOptions) -> Arc<Self> {
@@ -274,7 +278,7 @@ impl ServerShared {
         state.transport = Some(transport);
         state.settings = settings;
         state.remote = remote;
-        state.connection = Some(Connection(self.clone()));
+        state.connection = Some(Connection(Arc::new(Place(self.clone()))));
         drop(state);
         Socket::from_shared(shared)
     }
@@ -393,7 +397,7 @@ impl Untold {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.core.handle_disconnection();
