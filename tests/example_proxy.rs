@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use common::{bounded, pattern, socket_path, temporary_directory};
+use common::{bounded, pattern, socket_path};
 use nix::sys::signal::Signal;
 use process::Process;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -162,15 +162,15 @@ async fn curl_fetches_files_through_it_over_one_connection() {
         if !tools::has_curl().await {
             return;
         }
-        let directory = temporary_directory();
+        let directory = tempfile::tempdir().unwrap();
         let file = pattern(3_000_000);
-        std::fs::write(directory.join("file"), &file).unwrap();
-        let mut web = Process::example("web_server", [directory.to_str().unwrap(), "127.0.0.1:0"]);
+        std::fs::write(directory.path().join("file"), &file).unwrap();
+        let mut web = Process::example("web_server", [directory.path().to_str().unwrap(), "127.0.0.1:0"]);
         let line = web.line_with("listening on").await;
         let mut proxy = Proxy::start("127.0.0.1:0", line.rsplit(' ').next().unwrap()).await;
 
         let url = format!("http://{}/file", proxy.endpoint);
-        let output = temporary_directory().join("output");
+        let output = directory.path().join("output");
         let output = output.to_str().unwrap();
         let counts = tools::curl(&["-o", output, &url, "-o", output, &url, "-w", "%{num_connects} "]).await;
         assert_eq!(counts, "1 0 ", "one connection for both");
@@ -321,7 +321,8 @@ async fn too_many_connections_are_dropped_and_reported() {
 async fn peers_on_the_list_are_refused_and_a_hangup_reads_it_again() {
     bounded(async {
         let target = Target::tcp().await;
-        let rules = temporary_directory().join("rules");
+        let directory = tempfile::tempdir().unwrap();
+        let rules = directory.path().join("rules");
         std::fs::write(&rules, "# who misbehaves\n\nAddress: IPv4 127.0.0.2 # since Monday\n").unwrap();
         let arguments = ["127.0.0.1:0", &target.endpoint(), rules.to_str().unwrap()];
         let mut proxy = Proxy::start_with(&arguments, &[]).await;
@@ -418,7 +419,8 @@ async fn a_second_interrupt_ends_it_at_once() {
 #[tokio::test]
 async fn what_is_wrong_with_its_arguments_is_said() {
     bounded(async {
-        let rules = temporary_directory().join("rules");
+        let directory = tempfile::tempdir().unwrap();
+        let rules = directory.path().join("rules");
         std::fs::write(&rules, "10.0.0.0/8\nSubnet: IPv4 10.0.0.0/33\n").unwrap();
         let rules = rules.to_str().unwrap();
         let invalid = format!("{rules}:2: The value of \"prefix\" is out of range.");

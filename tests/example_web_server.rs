@@ -5,14 +5,14 @@ mod process;
 mod tools;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 
-use common::{bounded, pattern, temporary_directory};
+use common::{bounded, pattern};
 use nix::sys::signal::Signal;
 use process::Process;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -25,7 +25,7 @@ struct Web {
     process: Process,
     address: SocketAddr,
     /// What it serves is in `site` here.
-    directory: PathBuf,
+    directory: TempDir,
     connector: Option<TlsConnector>,
 }
 
@@ -35,8 +35,8 @@ impl Web {
     }
 
     async fn start_with(has_tls: bool, environment: &[(&str, &str)]) -> Self {
-        let directory = temporary_directory();
-        let path = |name| directory.join(name).to_str().unwrap().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(path("site")).unwrap();
         std::fs::write(path("site/index.html"), "<h1>welcome</h1>\n").unwrap();
         std::fs::write(path("site/a name.txt"), "text").unwrap();
@@ -61,7 +61,7 @@ impl Web {
     }
 
     fn path(&self, name: &str) -> String {
-        self.directory.join(name).to_str().unwrap().to_owned()
+        self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
     fn url(&self, path: &str) -> String {
@@ -371,10 +371,10 @@ async fn a_second_interrupt_ends_it_at_once() {
 #[tokio::test]
 async fn what_is_wrong_with_its_arguments_is_said() {
     bounded(async {
-        let directory = temporary_directory();
-        let site = directory.to_str().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let site = directory.path().to_str().unwrap();
         let missing = format!("{site}/missing");
-        std::fs::write(directory.join("empty.pem"), "").unwrap();
+        std::fs::write(directory.path().join("empty.pem"), "").unwrap();
         let empty = format!("{site}/empty.pem");
         for (arguments, message) in [
             (&[site][..], "usage: web_server directory host:port [certificate key]".to_owned()),
