@@ -7,14 +7,15 @@
 //! The last one refuses the peers that `blocked.txt` names, with a rule on each line: `192.0.2.1`, `10.0.0.1-10.0.0.9`,
 //! `fe80::/10`, or in Node's words `Subnet: IPv4 10.0.0.0/8`. SIGHUP reads it again.
 //!
-//! Ctrl-C and SIGTERM stop it: no more connections are taken, and the open ones have ten seconds to end; a second Ctrl-C
-//! ends it at once. `MAX_CONNECTIONS` and `IDLE_SECONDS` in the environment change the limits.
+//! Ctrl-C and SIGTERM stop it: no more connections are taken, and the open ones have ten seconds to end, before they
+//! are cut off; a second Ctrl-C does so at once. `MAX_CONNECTIONS` and `IDLE_SECONDS` in the environment change the limits.
 
 use std::{env, fmt, fs, str::FromStr, time::Duration};
 
 use sockeye::{BlockList, ConnectOptions, Endpoint, Error, Server, ServerEvent, ServerOptions, Socket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> sockeye::Result<()> {
@@ -31,7 +32,9 @@ async fn main() -> sockeye::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
 
+    let cut_off = CancellationToken::new();
     let upstream = ConnectOptions::new()
+        .signal(cut_off.clone())
         .connect_timeout(Duration::from_secs(10)) // for all addresses of the target, which race
         .timeout(idle)
         .no_delay(true)
@@ -46,7 +49,9 @@ async fn main() -> sockeye::Result<()> {
     });
     server.set_max_connections(Some(setting("MAX_CONNECTIONS", 400)?)); // each takes two descriptors, of mostly 1024
     server.listen(listen.as_str()).await?;
-    tracing::info!("listening on {}", text(server.address()));
+    if let Some(address) = server.address() {
+        tracing::info!("listening on {address}");
+    }
 
     loop {
         tokio::select! {
@@ -58,8 +63,9 @@ async fn main() -> sockeye::Result<()> {
             },
             _ = hung_up.recv() => match rules.map(|path| read_rules(path)) {
                 Some(Ok(list)) => {
-                    tracing::info!(rules = list.len(), "read the rules again");
+                    let rules = list.len();
                     server.set_block_list(Some(list.into()));
+                    tracing::info!(rules, "read the rules again");
                 }
                 Some(Err(error)) => tracing::error!(%error, "the old rules stay"),
                 None => {}
@@ -70,13 +76,16 @@ async fn main() -> sockeye::Result<()> {
     }
     let closed = server.close();
     tracing::info!(connections = server.connections(), "stopping");
-    tokio::select! {
-        result = timeout(Duration::from_secs(10), closed) => match result {
-            Ok(_) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!(connections = server.connections(), "stopped before all was done"),
-        },
-        _ = interrupted.recv() => {}
+    let has_finished = tokio::select! {
+        result = timeout(Duration::from_secs(10), closed) => result.is_ok(),
+        _ = interrupted.recv() => false,
+    };
+    if !has_finished {
+        tracing::warn!(connections = server.connections(), "cutting off what is left");
+        cut_off.cancel();
+        server.closed().await?;
     }
+    tracing::info!("stopped");
     Ok(())
 }
 
@@ -84,11 +93,12 @@ async fn main() -> sockeye::Result<()> {
 async fn forward(mut client: Socket, mut upstream: Socket) -> sockeye::Result<()> {
     let start = Instant::now();
     let result = client.pipe_bidirectional(&mut upstream).await;
-    let (peer, server) = (text(client.peer_addr()), text(upstream.peer_addr()));
+    let time = start.elapsed();
+    let peer = client.peer_addr().map(tracing::field::display); // none, over a Unix domain socket
     let (sent, received) = (client.bytes_read(), upstream.bytes_read());
     match &result {
-        Ok(_) => tracing::info!(client = peer, server, sent, received, time = ?start.elapsed(), "closed"),
-        Err(error) => tracing::warn!(client = peer, server, sent, received, time = ?start.elapsed(), %error, "failed"),
+        Ok(_) => tracing::info!(peer, sent, received, ?time, "closed"),
+        Err(error) => tracing::warn!(peer, sent, received, ?time, %error, "failed"),
     }
     result.map(drop)
 }
@@ -107,10 +117,6 @@ fn read_rules(path: &str) -> sockeye::Result<BlockList> {
 fn setting<T: FromStr>(name: &str, default: T) -> sockeye::Result<T> {
     let Ok(text) = env::var(name) else { return Ok(default) };
     text.parse().map_err(|_| about(name, format!("{text:?} makes no sense here")))
-}
-
-fn text(address: Option<impl fmt::Display>) -> String {
-    address.map_or("a Unix domain socket".into(), |address| address.to_string())
 }
 
 fn about(subject: impl fmt::Display, error: impl fmt::Display) -> Error {

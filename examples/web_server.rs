@@ -40,7 +40,8 @@ async fn main() -> sockeye::Result<()> {
         _ => return Err(Error::other("usage: web_server directory host:port [certificate key]")),
     };
     fs::read_dir(site).map_err(|error| about(site, error))?;
-    let site = ServeDir::new(site); // nothing outside of it is served, whatever dots and slashes a request has
+    // Whatever dots and slashes a request has, what is served lies within, or where a symbolic link in it points to.
+    let site = ServeDir::new(site);
     let idle = Duration::from_secs(setting("IDLE_SECONDS", 60)?);
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
@@ -56,7 +57,9 @@ async fn main() -> sockeye::Result<()> {
     });
     server.set_max_connections(Some(setting("MAX_CONNECTIONS", 500)?));
     server.listen(endpoint.as_str()).await?;
-    tracing::info!("listening on {}", server.address().map(|address| address.to_string()).unwrap_or_default());
+    if let Some(address) = server.address() {
+        tracing::info!("listening on {address}");
+    }
 
     loop {
         tokio::select! {

@@ -96,18 +96,17 @@ impl Server {
     /// Calls `listener` with each connection, and runs what it returns in a task of its own: Node's
     /// `net.createServer(connectionListener)`.
     ///
-    /// The socket is dropped with the task, which closes the connection behind what was written. What the task does
-    /// after that, nobody waits for: [`close`](ServerHandle::close) is about connections. The task ends with nothing or
-    /// with a result ([`ConnectionOutput`]). An error concerns this connection only; it is logged (`tracing`, level
-    /// debug).
+    /// The socket is dropped with the task, which closes the connection behind what was written. The connection counts
+    /// until both have ended, socket and task, so [`close`](ServerHandle::close) waits for what the task does last; a
+    /// task that awaited it would wait for itself. The task ends with nothing or with a result ([`ConnectionOutput`]). An
+    /// error concerns this connection only; it is logged (`tracing`, level debug).
     pub fn on_connection<F, T>(self, listener: F) -> Self
     where
         F: Fn(Socket) -> T + Send + Sync + 'static,
         T: Future<Output: ConnectionOutput> + Send + 'static,
     {
         let on_connection = move |socket: Socket| {
-            let handle = socket.handle();
-            tokio::spawn(Serving { task: listener(socket), handle });
+            tokio::spawn(Serving::new(&listener, socket));
         };
         self.handle.shared.lock().on_connection = Some(Arc::new(on_connection));
         self.handle.shared.ensure_acceptor();
@@ -152,6 +151,20 @@ pin_project! {
         #[pin]
         task: T,
         handle: SocketHandle,
+    }
+
+    impl<T> PinnedDrop for Serving<T> {
+        fn drop(this: Pin<&mut Self>) {
+            this.handle.lock().is_served = false;
+        }
+    }
+}
+
+impl<T> Serving<T> {
+    fn new(listener: &impl Fn(Socket) -> T, socket: Socket) -> Self {
+        let handle = socket.handle();
+        handle.lock().is_served = true;
+        Self { task: listener(socket), handle }
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use common::{bounded, pattern, socket_path, temporary_directory};
+use common::{bounded, pattern, socket_path};
 use nix::sys::signal::Signal;
 use process::Process;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -162,15 +162,15 @@ async fn curl_fetches_files_through_it_over_one_connection() {
         if !tools::has_curl().await {
             return;
         }
-        let directory = temporary_directory();
+        let directory = tempfile::tempdir().unwrap();
         let file = pattern(3_000_000);
-        std::fs::write(directory.join("file"), &file).unwrap();
-        let mut web = Process::example("web_server", [directory.to_str().unwrap(), "127.0.0.1:0"]);
+        std::fs::write(directory.path().join("file"), &file).unwrap();
+        let mut web = Process::example("web_server", [directory.path().to_str().unwrap(), "127.0.0.1:0"]);
         let line = web.line_with("listening on").await;
         let mut proxy = Proxy::start("127.0.0.1:0", line.rsplit(' ').next().unwrap()).await;
 
         let url = format!("http://{}/file", proxy.endpoint);
-        let output = temporary_directory().join("output");
+        let output = directory.path().join("output");
         let output = output.to_str().unwrap();
         let counts = tools::curl(&["-o", output, &url, "-o", output, &url, "-w", "%{num_connects} "]).await;
         assert_eq!(counts, "1 0 ", "one connection for both");
@@ -237,8 +237,11 @@ async fn a_dead_target_costs_only_the_connections_to_it() {
         reserved.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let target = reserved.local_addr().unwrap().to_string();
         let mut proxy = Proxy::start("127.0.0.1:0", &target).await;
-        let mut client = proxy.connect().await;
-        is_reset(&mut client).await;
+        // The reset may be there before the client has seen that it is connected.
+        match TcpStream::connect(proxy.address()).await {
+            Ok(mut client) => is_reset(&mut client).await,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
         let line = proxy.closed().await;
         assert!(line.contains("failed") && line.contains(&format!("connect ECONNREFUSED {target}")), "{line}");
 
@@ -321,7 +324,8 @@ async fn too_many_connections_are_dropped_and_reported() {
 async fn peers_on_the_list_are_refused_and_a_hangup_reads_it_again() {
     bounded(async {
         let target = Target::tcp().await;
-        let rules = temporary_directory().join("rules");
+        let directory = tempfile::tempdir().unwrap();
+        let rules = directory.path().join("rules");
         std::fs::write(&rules, "# who misbehaves\n\nAddress: IPv4 127.0.0.2 # since Monday\n").unwrap();
         let arguments = ["127.0.0.1:0", &target.endpoint(), rules.to_str().unwrap()];
         let mut proxy = Proxy::start_with(&arguments, &[]).await;
@@ -397,12 +401,19 @@ async fn a_second_interrupt_ends_it_at_once() {
     bounded(async {
         let target = Target::tcp().await;
         let mut proxy = Proxy::start("127.0.0.1:0", &target.endpoint()).await;
-        let _client = proxy.connect().await;
-        let _server = target.accept().await;
+        let mut client = proxy.connect().await;
+        let mut server = target.accept().await;
+        server.write_all(b"half an answer").await.unwrap();
+        client.read_exact(&mut [0; 14]).await.unwrap();
         proxy.process.signal(Signal::SIGINT);
         proxy.process.line_with("stopping").await;
         proxy.process.signal(Signal::SIGINT);
-        assert_eq!(proxy.process.rest().await, [""; 0]);
+        is_reset(&mut client).await;
+        assert_eq!(rest(&mut server).await, b"");
+        assert!(proxy.process.line_with("cutting off").await.contains("connections=1"));
+        let line = proxy.closed().await;
+        assert!(line.contains("sent=0 received=14") && line.contains("aborted"), "{line}");
+        assert!(proxy.process.line().await.ends_with("INFO stopped"));
         proxy.ends().await;
     })
     .await;
@@ -411,7 +422,8 @@ async fn a_second_interrupt_ends_it_at_once() {
 #[tokio::test]
 async fn what_is_wrong_with_its_arguments_is_said() {
     bounded(async {
-        let rules = temporary_directory().join("rules");
+        let directory = tempfile::tempdir().unwrap();
+        let rules = directory.path().join("rules");
         std::fs::write(&rules, "10.0.0.0/8\nSubnet: IPv4 10.0.0.0/33\n").unwrap();
         let rules = rules.to_str().unwrap();
         let invalid = format!("{rules}:2: The value of \"prefix\" is out of range.");

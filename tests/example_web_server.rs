@@ -5,27 +5,27 @@ mod process;
 mod tools;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use common::{bounded, pattern, temporary_directory};
+use common::{bounded, pattern};
 use nix::sys::signal::Signal;
 use process::Process;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// More than the buffers between a sender and a receiver hold.
-const TOO_MUCH: usize = 32 * 1024 * 1024;
+static LARGE: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(32 * 1024 * 1024));
 
 struct Web {
     process: Process,
     address: SocketAddr,
     /// What it serves is in `site` here.
-    directory: PathBuf,
+    directory: TempDir,
     connector: Option<TlsConnector>,
 }
 
@@ -35,12 +35,12 @@ impl Web {
     }
 
     async fn start_with(has_tls: bool, environment: &[(&str, &str)]) -> Self {
-        let directory = temporary_directory();
-        let path = |name| directory.join(name).to_str().unwrap().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(path("site")).unwrap();
         std::fs::write(path("site/index.html"), "<h1>welcome</h1>\n").unwrap();
         std::fs::write(path("site/a name.txt"), "text").unwrap();
-        std::fs::write(path("site/large"), pattern(TOO_MUCH)).unwrap();
+        std::fs::write(path("site/large"), &*LARGE).unwrap();
         std::fs::write(path("secret"), "secret").unwrap();
         let mut arguments = vec![path("site"), "127.0.0.1:0".to_owned()];
         let mut connector = None;
@@ -61,7 +61,7 @@ impl Web {
     }
 
     fn path(&self, name: &str) -> String {
-        self.directory.join(name).to_str().unwrap().to_owned()
+        self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
     fn url(&self, path: &str) -> String {
@@ -155,7 +155,7 @@ async fn files_are_served_over_one_connection() {
                 assert!(received.starts_with(body), "{path}");
             }
             let (status, received) = client.get("/large").await;
-            assert!(status == "HTTP/1.1 200 OK" && received == pattern(TOO_MUCH));
+            assert!(status == "HTTP/1.1 200 OK" && received == *LARGE);
             assert_eq!(client.get("/missing").await.0, "HTTP/1.1 404 Not Found");
             client.ask("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").await;
             assert_eq!(client.answer().await.0, "HTTP/1.1 405 Method Not Allowed");
@@ -182,7 +182,7 @@ async fn curl_fetches_files_over_one_connection() {
             }
             assert_eq!(tools::curl(&arguments).await, "200 1.1 1\n200 1.1 0\n");
             assert_eq!(std::fs::read_to_string(first).unwrap(), "<h1>welcome</h1>\n");
-            assert!(std::fs::read(second).unwrap() == pattern(TOO_MUCH));
+            assert!(std::fs::read(second).unwrap() == *LARGE);
             web.stops(Signal::SIGINT).await;
         }
     })
@@ -302,26 +302,27 @@ async fn too_many_connections_are_dropped_and_reported() {
 #[tokio::test]
 async fn who_is_idle_for_too_long_is_closed() {
     bounded(async {
-        for has_tls in [false, true] {
-            let mut web = Web::start_with(has_tls, &[("IDLE_SECONDS", "1"), ("LOG", "debug")]).await;
-            let (mut silent, mut kept_alive) = (web.connect().await, web.connect().await);
-            assert_eq!(kept_alive.get("/").await.0, "HTTP/1.1 200 OK");
-            silent.is_closed().await;
-            kept_alive.is_closed().await;
-
-            let mut half_a_head = web.connect().await;
-            half_a_head.ask("GET / HTTP/1.1\r\nHo").await;
-            half_a_head.is_closed().await;
-            web.process.line_with("idle for too long").await;
-
-            // Takes nothing of the answer, and the second request keeps the server from reading.
-            let mut reads_nothing = web.connect().await;
-            reads_nothing.ask(&"GET /large HTTP/1.1\r\nHost: test\r\n\r\n".repeat(2)).await;
-            web.process.line_with("idle for too long").await;
-            web.stops(Signal::SIGINT).await;
-        }
+        tokio::join!(closes_who_is_idle(false), closes_who_is_idle(true));
     })
     .await;
+}
+
+async fn closes_who_is_idle(has_tls: bool) {
+    let mut web = Web::start_with(has_tls, &[("IDLE_SECONDS", "1"), ("LOG", "debug")]).await;
+    let (mut silent, mut kept_alive) = (web.connect().await, web.connect().await);
+    assert_eq!(kept_alive.get("/").await.0, "HTTP/1.1 200 OK");
+    let mut half_a_head = web.connect().await;
+    half_a_head.ask("GET / HTTP/1.1\r\nHo").await;
+    silent.is_closed().await;
+    kept_alive.is_closed().await;
+    half_a_head.is_closed().await;
+    web.process.line_with("idle for too long").await;
+
+    // Takes nothing of the answer, and the second request keeps the server from reading.
+    let mut reads_nothing = web.connect().await;
+    reads_nothing.ask(&"GET /large HTTP/1.1\r\nHost: test\r\n\r\n".repeat(2)).await;
+    web.process.line_with("idle for too long").await;
+    web.stops(Signal::SIGINT).await;
 }
 
 #[tokio::test]
@@ -329,7 +330,7 @@ async fn a_signal_lets_requests_come_to_their_end() {
     bounded(async {
         for (has_tls, signal) in [(false, Signal::SIGINT), (false, Signal::SIGTERM), (true, Signal::SIGINT)] {
             let mut web = Web::start(has_tls).await;
-            let mut idle = web.connect().await;
+            let (mut idle, mut silent) = (web.connect().await, web.connect().await);
             assert_eq!(idle.get("/").await.0, "HTTP/1.1 200 OK");
             let mut busy = web.connect().await;
             busy.ask("GET /large HTTP/1.1\r\nHost: test\r\n\r\n").await;
@@ -338,10 +339,11 @@ async fn a_signal_lets_requests_come_to_their_end() {
             web.process.signal(signal);
             web.process.line_with("stopping").await;
             idle.is_closed().await;
+            silent.is_closed().await;
             assert!(TcpStream::connect(web.address).await.is_err(), "it takes connections still");
             let mut body = vec![0; length];
             busy.0.read_exact(&mut body).await.unwrap();
-            assert!(body == pattern(TOO_MUCH));
+            assert!(body == *LARGE);
             busy.is_closed().await;
             assert!(web.process.line().await.ends_with("INFO stopped"));
             assert_eq!(web.process.exit().await.code(), Some(0));
@@ -369,10 +371,10 @@ async fn a_second_interrupt_ends_it_at_once() {
 #[tokio::test]
 async fn what_is_wrong_with_its_arguments_is_said() {
     bounded(async {
-        let directory = temporary_directory();
-        let site = directory.to_str().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let site = directory.path().to_str().unwrap();
         let missing = format!("{site}/missing");
-        std::fs::write(directory.join("empty.pem"), "").unwrap();
+        std::fs::write(directory.path().join("empty.pem"), "").unwrap();
         let empty = format!("{site}/empty.pem");
         for (arguments, message) in [
             (&[site][..], "usage: web_server directory host:port [certificate key]".to_owned()),

@@ -200,3 +200,51 @@ on_every_transport! {
         assert_eq!(rest(&mut socket).await, ["finish", "close false"]);
     }
 }
+
+#[tokio::test]
+async fn joins_a_socket_with_one_that_is_still_connecting() {
+    common::bounded(async {
+        let (mut server, address) = common::connecting::tcp_server().await;
+        let (mut front, mut client) = Transport::Tcp.pair().await;
+        client.write("early");
+        let mut back = sockeye::connect(address);
+        let proxy = tokio::spawn(async move { front.pipe_bidirectional(&mut back).await });
+        let mut upstream = server.accept().await.unwrap();
+        let echo = tokio::spawn(async move {
+            let handle = upstream.handle();
+            upstream.pipe(&handle).await
+        });
+        assert_eq!(common::next(&mut client).await, "data 5");
+        client.end();
+        assert_eq!(proxy.await.unwrap().unwrap(), (5, 5));
+        echo.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn joins_a_socket_with_one_that_cannot_connect() {
+    common::bounded(async {
+        let (mut front, mut client) = Transport::Tcp.pair().await;
+        let refusing = common::connecting::refusing();
+        let mut back = sockeye::connect(refusing);
+        let error = front.pipe_bidirectional(&mut back).await.unwrap_err();
+        assert_eq!(error.message(), format!("connect ECONNREFUSED {refusing}"));
+        assert_eq!(rest(&mut client).await, ["error read ECONNRESET", "close true"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn gives_up_connecting_when_the_first_socket_fails() {
+    common::bounded(async {
+        let (mut front, client) = Transport::Tcp.pair().await;
+        let mut back = sockeye::ConnectOptions::new().lookup(|_, _| std::future::pending()).connect("name:80");
+        let handle = back.handle();
+        let proxy = tokio::spawn(async move { front.pipe_bidirectional(&mut back).await });
+        client.reset_and_destroy().unwrap();
+        assert_eq!(proxy.await.unwrap().unwrap_err().message(), "read ECONNRESET");
+        assert!(handle.destroyed() && !handle.connecting());
+    })
+    .await;
+}

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use sockeye::{Server, ServerHandle};
 use tokio::io::AsyncReadExt;
+use tokio::sync::{Notify, mpsc};
 
 use common::serving::*;
 
@@ -37,6 +38,50 @@ mod closing {
                 closed.await.unwrap();
                 assert_eq!(events(&mut server).await, ["close"]);
             }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn waits_for_the_task_of_a_connection_too() {
+        bounded(async {
+            for endpoint in endpoints() {
+                let last_word = Arc::new(Notify::new());
+                let (said, mut heard) = mpsc::unbounded_channel();
+                let waited_for = last_word.clone();
+                let server = Server::new().on_connection(move |mut socket| {
+                    let (last_word, said) = (waited_for.clone(), said.clone());
+                    async move {
+                        while socket.next().await.is_some() {}
+                        last_word.notified().await;
+                        said.send("last word").unwrap();
+                        Ok(())
+                    }
+                });
+                server.listen(&endpoint).await.unwrap();
+                let mut client = connect(&server.address().unwrap()).await;
+                client.end();
+                assert_eq!(rest(&mut client).await, ["finish", "end", "close false"]);
+                assert_eq!(server.connections(), 1);
+                let mut closed = Box::pin(server.close());
+                settle().await;
+                assert!((&mut closed).now_or_never().is_none());
+                last_word.notify_one();
+                closed.await.unwrap();
+                assert_eq!((heard.try_recv(), server.connections()), (Ok("last word"), 0));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn does_not_wait_for_a_task_that_has_panicked() {
+        bounded(async {
+            let server = Server::new().on_connection(async |_socket| -> () { panic!("as this test wants it") });
+            server.listen("127.0.0.1:0").await.unwrap();
+            let client = connect(&server.address().unwrap()).await;
+            assert_eq!(text_of(client).await, "");
+            server.close().await.unwrap();
         })
         .await;
     }

@@ -28,8 +28,9 @@ impl ServerHandle {
     /// Stops listening: Node's `server.close`. Connections that are there stay, and a socket file is removed. To end them
     /// too, use [`close_within`](Self::close_within).
     ///
-    /// It happens in the call. The future it returns is ready when the last connection has ended; it need not be polled.
-    /// Listening again is possible straight away.
+    /// It happens in the call. The future it returns is ready when the last connection has ended, with the task that
+    /// [`on_connection`](crate::Server::on_connection) has for it; it need not be polled. Listening again is possible
+    /// straight away.
     ///
     /// # Errors
     ///
@@ -87,7 +88,8 @@ impl ServerHandle {
             if timeout(grace, closed).await.is_ok() {
                 return 0;
             }
-            let late = server.sockets();
+            let mut late = server.sockets();
+            late.retain(|socket| !socket.destroyed());
             for socket in &late {
                 socket.destroy();
             }
@@ -116,7 +118,8 @@ impl ServerHandle {
         self.shared.lock().core.is_listening()
     }
 
-    /// How many connections there are: Node's `server.getConnections`. [`sockets`](Self::sockets) are they themselves.
+    /// How many connections there are: Node's `server.getConnections`. One for which
+    /// [`on_connection`](crate::Server::on_connection) has a task counts until that has ended, too. [`sockets`](Self::sockets) are they themselves.
     pub fn connections(&self) -> usize {
         self.shared.lock().core.connections()
     }
@@ -125,7 +128,8 @@ impl ServerHandle {
     /// as `server.closeAllConnections`.
     ///
     /// There are as many as [`connections`](Self::connections) counts: also those that somebody has dropped or ended and
-    /// that are still being written out. It is a copy; who connects later is not in it.
+    /// that are still being written out, and those that are closed while their task is still at work. It is a copy; who
+    /// connects later is not in it.
     ///
     /// To write to all, use [`try_write`](SocketHandle::try_write): a [`write`](SocketHandle::write) or
     /// [`end_with`](SocketHandle::end_with) destroys those that were ended, and what they have queued is lost.

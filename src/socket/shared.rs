@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) remote: Option<SocketAddr>,
     /// This socket's place among its server's connections.
     pub(crate) connection: Option<Connection>,
+    /// A task of the server has to do with the connection, which counts until that has ended.
+    pub(crate) is_served: bool,
     pub(crate) extra: Option<Box<Extra>>,
     /// How often this socket has been connected again. Counters start anew each time.
     pub(crate) life: u32,
@@ -83,6 +85,7 @@ impl Shared {
             consumer: Party::default(),
             remote: None,
             connection: None,
+            is_served: false,
             extra: None,
             life: 0,
             turn: Turn::default(),
@@ -399,7 +402,7 @@ impl State {
         self.was_flushed = false;
         if self.core.is_released() {
             consequences.transport = self.transport.take();
-            consequences.connection = self.connection.take();
+            consequences.connection = self.connection.take_if(|_| !self.is_served);
             consequences.abort = self.extra.as_mut().and_then(|extra| extra.connect_task.take());
         }
         if self.reference.is_some() != self.is_active() {
@@ -417,7 +420,7 @@ impl State {
 
     fn holds_something(&self) -> bool {
         let is_connecting = || self.extra.as_ref().is_some_and(|extra| extra.connect_task.is_some());
-        self.transport.is_some() || self.connection.is_some() || is_connecting()
+        self.transport.is_some() || (self.connection.is_some() && !self.is_served) || is_connecting()
     }
 
     fn is_active(&self) -> bool {
