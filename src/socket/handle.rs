@@ -86,7 +86,7 @@ impl SocketHandle {
     pub fn write_with(&self, data: impl Data) -> Written {
         let mut state = self.lock();
         let mut refused = state.core.admit().err();
-        let is_held = data.as_bytes().is_empty() && state.core.is_corked();
+        let is_held = data.as_bytes().is_empty() && state.core.is_queueing();
         state.write(data);
         if refused.is_none() && state.core.has_failed() {
             refused = Some(state.core.failure());

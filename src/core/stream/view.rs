@@ -113,6 +113,11 @@ impl Stream {
         self.queue.is_corked()
     }
 
+    /// Whether a write would have to wait for others, or for an uncork.
+    pub(crate) fn is_queueing(&self) -> bool {
+        !self.queue.is_idle()
+    }
+
     pub(crate) fn writable_length(&self) -> usize {
         self.queue.length()
     }
