@@ -24,6 +24,9 @@ impl Names {
     pub fn line(&mut self, record: &Value) -> String {
         let mut record = record.as_object().cloned().unwrap_or_default();
         let mut words = Vec::new();
+        if record["who"] == "server" {
+            record.remove("number");
+        }
         for name in ["who", "ev", "call"] {
             if let Some(Value::String(word)) = record.remove(name) {
                 words.push(word);

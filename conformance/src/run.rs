@@ -108,7 +108,13 @@ impl Run<'_> {
         for record in list("answers").into_iter().chain(others).chain(closes) {
             self.trace.push(self.names.line(&record));
         }
-        for record in list("told") {
+        // Writes that succeed do so in their order. One that fails at once is told before one that fails in its time.
+        let (mut failed, told): (Vec<_>, Vec<_>) = list("told").into_iter().partition(|told| told["error"].is_object());
+        let key = |told: &Value| (told["who"].to_string(), told["number"].as_u64());
+        failed.sort_by_key(key);
+        let (of_server, of_sockets): (Vec<_>, Vec<_>) =
+            told.into_iter().chain(failed).partition(|told| told["who"] == "server");
+        for record in of_sockets.into_iter().chain(of_server) {
             let line = self.names.line(&record);
             self.trace.push(format!("{line} (callback)"));
         }

@@ -2,42 +2,39 @@
 // What sockeye does otherwise on purpose, done to Node's own sockets and servers: whatever else differs still shows.
 // Each departure changes one thing, and says when it does. departures.json has the reasons.
 
+const dns = require('node:dns');
+const fs = require('node:fs');
+
 module.exports = {
   bad_port: {
     socket(socket, depart) {
       wrap(socket, 'connect', (inner, place) => {
-        if (place.port >= 0 && place.port < 65536 || place.path !== undefined) return inner(place);
+        if (isGood(place)) return inner(place);
         depart();
-        throw badPort(place.port);
+        throw badPort(place);
       });
     },
     server(server, depart) {
       wrap(server, 'listen', (inner, place) => {
-        try {
-          return inner(place);
-        } catch (error) {
-          if (error.code !== 'ERR_SOCKET_BAD_PORT') throw error;
-          depart();
-          throw badPort(place.port);
-        }
+        if (isGood(place)) return inner(place);
+        depart();
+        throw badPort(place);
       });
     },
   },
 
-  close_before_listening: {
-    server(server, depart) {
-      let isStarting = false;
-      wrap(server, 'listen', (inner, place) => {
+  connect_again: {
+    socket(socket, depart) {
+      let isClosed = false;
+      socket.prependListener('close', () => { isClosed = true; });
+      wrap(socket, 'connect', (inner, place) => {
+        const isOpen = !socket.destroyed && (socket.connecting || socket._handle);
+        if (isGood(place) && (isOpen || socket.destroyed && !isClosed)) {
+          depart();
+          throw isOpen ? failure('EISCONN', 'connect EISCONN') : destroyed('connect');
+        }
         inner(place);
-        isStarting = true;
-      });
-      for (const event of ['listening', 'error']) server.prependListener(event, () => { isStarting = false; });
-      wrap(server, 'close', (inner, callback) => {
-        const wasStarting = isStarting;
-        isStarting = false;
-        if (!wasStarting) return inner(callback);
-        depart();
-        return inner(() => callback());
+        isClosed = false;
       });
     },
   },
@@ -49,7 +46,7 @@ module.exports = {
         inner(writev, data, encoding, (error) => {
           const isCutOff = !error && isLater && socket.destroyed;
           if (isCutOff) depart();
-          callback(isCutOff ? socket.errored ?? destroyed() : error);
+          callback(isCutOff ? socket.errored ?? destroyed('write') : error);
         });
         isLater = true;
       });
@@ -90,6 +87,42 @@ module.exports = {
     },
   },
 
+  listen_at_once: {
+    server(server, depart) {
+      wrap(server, 'listen', (inner, place) => {
+        const { lookup } = dns;
+        // Places are literal addresses.
+        dns.lookup = (address, callback) => {
+          depart();
+          callback(null, address, 4);
+        };
+        try {
+          inner(place);
+        } finally {
+          dns.lookup = lookup;
+        }
+      });
+    },
+  },
+
+  listening_once: {
+    server(server, depart) {
+      let isForgotten = false;
+      wrap(server, 'close', (inner, callback) => {
+        isForgotten = true;
+        // What was to be told in the turn of the close comes before this.
+        process.nextTick(() => { isForgotten = false; });
+        return inner(callback);
+      });
+      wrap(server, 'emit', (inner, event, ...args) => {
+        if (event !== 'listening' || !isForgotten) return inner(event, ...args);
+        isForgotten = false;
+        depart();
+        return false;
+      });
+    },
+  },
+
   no_read_ahead: {
     socket(socket, depart) {
       const canRead = () => socket._handle && !socket.connecting && !socket.destroyed && !socket._readableState.ended;
@@ -111,6 +144,17 @@ module.exports = {
       wrap(socket, '_read', (inner, size) => {
         if (!socket.isPaused()) return inner(size);
         depart();
+      });
+      let isSoon = false;
+      wrap(socket, 'destroySoon', (inner) => {
+        isSoon = true;
+        return inner();
+      });
+      wrap(socket, 'destroy', (inner, error) => {
+        // Node would have read it by now, so that closing resets nothing.
+        const { finalCalled, length } = socket._writableState;
+        if (isSoon && finalCalled && length === 0 && socket._handle) discard(socket._handle.fd);
+        return inner(error);
       });
     },
   },
@@ -195,11 +239,27 @@ function wrap(object, method, outer) {
   object[method] = (...args) => outer((...others) => inner.apply(object, others), ...args);
 }
 
-function badPort(port) {
-  const error = new RangeError(`Port should be >= 0 and < 65536. Received ${port}.`);
-  return Object.assign(error, { code: 'ERR_SOCKET_BAD_PORT' });
+function discard(fd) {
+  const buffer = Buffer.alloc(65536);
+  try {
+    while (fs.readSync(fd, buffer) > 0);
+  } catch {
+    // It is empty.
+  }
 }
 
-function destroyed() {
-  return Object.assign(new Error('Cannot call write after a stream was destroyed'), { code: 'ERR_STREAM_DESTROYED' });
+function isGood({ port, path }) {
+  return path !== undefined || port >= 0 && port < 65536;
+}
+
+function badPort({ port }) {
+  return failure('ERR_SOCKET_BAD_PORT', `Port should be >= 0 and < 65536. Received ${port}.`);
+}
+
+function destroyed(method) {
+  return failure('ERR_STREAM_DESTROYED', `Cannot call ${method} after a stream was destroyed`);
+}
+
+function failure(code, message) {
+  return Object.assign(new Error(message), { code });
 }

@@ -93,7 +93,7 @@ function watchServer(server) {
 }
 
 function watchSocket(socket) {
-  const entry = { socket, who: `s${world.sockets.length}`, position: 0, isConnecting: false, hasErred: false };
+  const entry = { socket, who: `s${world.sockets.length}`, position: 0, toldWrites: 0, isConnecting: false, hasErred: false };
   world.sockets.push(entry);
   // Node knows the remote address later only if somebody has asked for it.
   void socket.remoteAddress;
@@ -162,19 +162,20 @@ function onSocket(entry, name, argument) {
   const { socket } = entry;
   switch (name) {
     case 'connect':
-      entry.position = 0;
-      entry.hasErred = false;
       // What throws says that it is connecting and is not.
       entry.isConnecting = false;
       socket.connect(world.places[argument ?? 'peer']);
       entry.isConnecting = true;
+      entry.hasErred = false;
+      entry.position = 0;
       return undefined;
     case 'write': return socket.write(bytes(entry, argument));
     case 'write_told': {
       const here = world;
+      const number = entry.toldWrites++;
       socket.write(bytes(entry, argument), (error) => {
         activity++;
-        here.told.push({ who: entry.who, error: error ? describe(error) : null });
+        here.told.push({ who: entry.who, number, error: error ? describe(error) : null });
       });
       return undefined;
     }
@@ -209,7 +210,7 @@ function onServer(server, name, argument) {
     case 'close':
       server.close((error) => {
         activity++;
-        world?.told.push({ who: 'server', error: error ? describe(error) : null });
+        world?.told.push({ who: 'server', number: 0, error: error ? describe(error) : null });
       });
       world.isListening = false;
       return undefined;
@@ -256,7 +257,7 @@ function describe(error) {
 }
 
 function where() {
-  const address = world.server?.address();
+  const address = world.server?.listening ? world.server.address() : null;
   return typeof address === 'string' ? { path: address } : { port: address?.port ?? null };
 }
 

@@ -19,13 +19,21 @@ pub struct Entry {
     /// How many bytes were written: they tell where they belong.
     position: Cell<usize>,
     is_watched: Cell<bool>,
+    /// How many writes have a callback.
+    told_writes: Cell<usize>,
 }
 
 impl Entry {
     pub fn new(who: String, socket: Socket) -> Rc<Self> {
         let handle = socket.handle();
-        let (position, is_watched) = (Cell::new(0), Cell::new(false));
-        Rc::new(Self { who, handle, socket: RefCell::new(socket), position, is_watched })
+        Rc::new(Self {
+            who,
+            handle,
+            socket: RefCell::new(socket),
+            position: Cell::new(0),
+            is_watched: Cell::new(false),
+            told_writes: Cell::new(0),
+        })
     }
 
     /// Asks for events, one after the other, as Node's flowing mode does. Until it is closed, or again after that.
@@ -59,17 +67,18 @@ impl Entry {
         let number = argument.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
         match name {
             "connect" => {
-                self.position.set(0);
                 let result = handle.connect(world.place_named(argument.unwrap_or("peer"))?);
                 self.watch(world);
                 result?;
+                self.position.set(0);
             }
             "write" => return Ok(Some(json!(handle.write(self.bytes(number))))),
             "write_told" => {
                 let (written, who, world) = (handle.write_with(self.bytes(number)), self.who.clone(), world.clone());
+                let number = self.told_writes.replace(self.told_writes.get() + 1);
                 tokio::task::spawn_local(async move {
                     let result = written.await;
-                    world.records.borrow_mut().push_told(&who, result.err().as_ref());
+                    world.records.borrow_mut().push_told(&who, number, result.err().as_ref());
                 });
             }
             "end" if argument.is_none() => handle.end(),

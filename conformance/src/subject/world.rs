@@ -179,7 +179,7 @@ impl World {
         match name {
             "listen" => {
                 let endpoint = self.place_named(argument.unwrap_or("free"))?;
-                let was_listening = server.listening() || self.is_listening.get();
+                let was_listening = server.listening();
                 let mut listen = server.listen(endpoint);
                 if was_listening {
                     // It is refused at the call, and only the future says so.
@@ -198,7 +198,7 @@ impl World {
                 let world = self.clone();
                 tokio::task::spawn_local(async move {
                     let result = closed.await;
-                    world.records.borrow_mut().push_told("server", result.err().as_ref());
+                    world.records.borrow_mut().push_told("server", 0, result.err().as_ref());
                 });
             }
             "max_connections" => server.set_max_connections(argument.and_then(|limit| limit.parse().ok())),
