@@ -39,6 +39,15 @@ module.exports = {
     },
   },
 
+  cork_after_end: {
+    socket(socket, depart) {
+      wrap(socket, 'cork', (inner) => {
+        if (!socket.writableEnded || socket.destroyed) return inner();
+        depart();
+      });
+    },
+  },
+
   cut_off_write: {
     socket(socket, depart) {
       wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
@@ -77,7 +86,10 @@ module.exports = {
         depart();
         while (socket.writableCorked > 0) socket.uncork();
         socket._writableState.needDrain = false;
-        socket.removeListener('finish', socket.destroy);
+        socket._pendingData = null;
+        // It has left its server's count once.
+        socket.server = socket._server = null;
+        while (socket.listeners('finish').includes(socket.destroy)) socket.removeListener('finish', socket.destroy);
         for (const listener of socket.rawListeners('connect')) {
           if (!socket.ownListeners.has(listener)) socket.removeListener('connect', listener);
         }
@@ -151,9 +163,10 @@ module.exports = {
         return inner();
       });
       wrap(socket, 'destroy', (inner, error) => {
-        // Node would have read it by now, so that closing resets nothing.
+        // A FIN is what the peer sees first, if what nobody read does not make a reset of the close.
         const { finalCalled, length } = socket._writableState;
-        if (isSoon && finalCalled && length === 0 && socket._handle) discard(socket._handle.fd);
+        const isTcp = socket._handle?.getsockname !== undefined;
+        if (socket._handle && finalCalled && length === 0 && (isSoon || isTcp)) readError(socket._handle.fd);
         return inner(error);
       });
     },
@@ -191,6 +204,63 @@ module.exports = {
         handle.close = (callback) => { onClosed = callback; };
         sendFin(() => handle.reset(onClosed));
         return socket.destroy();
+      });
+    },
+  },
+
+  reset_behind_data: {
+    socket(socket, depart) {
+      wrap(socket, 'push', (inner, chunk, encoding) => {
+        const code = chunk === null && socket._handle ? readError(socket._handle.fd) : null;
+        if (code !== 'ECONNRESET') return inner(chunk, encoding);
+        depart();
+        // What closes behind its last write reads no more.
+        if (socket.listeners('finish').includes(socket.destroy)) return false;
+        socket.destroy(Object.assign(failure(code, `read ${code}`), { errno: -104, syscall: 'read' }));
+        return false;
+      });
+    },
+  },
+
+  told_by_write: {
+    socket(socket, depart) {
+      let look = () => {};
+      wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
+        if (!writev || socket.connecting || !socket._handle) return inner(writev, data, encoding, callback);
+        const handle = socket._handle;
+        const base = handle.bytesWritten;
+        let end = 0;
+        const entries = data.map((entry) => {
+          const { callback } = entry;
+          const known = { end: end += entry.chunk.length, isTold: false, callback };
+          entry.callback = (error) => {
+            if (known.isTold) return;
+            known.isTold = true;
+            callback(error);
+          };
+          return known;
+        });
+        inner(writev, data, encoding, (error) => {
+          look = () => {};
+          callback(error);
+        });
+        look = () => {
+          const out = handle.bytesWritten - handle.writeQueueSize - base;
+          for (const known of entries.filter((entry) => !entry.isTold && entry.end <= out)) {
+            depart();
+            known.isTold = true;
+            known.callback(null);
+          }
+        };
+        const lookAgain = () => {
+          look();
+          if (!socket.destroyed && entries.some((entry) => !entry.isTold)) setImmediate(lookAgain);
+        };
+        process.nextTick(lookAgain);
+      });
+      wrap(socket, 'destroy', (inner, error) => {
+        look();
+        return inner(error);
       });
     },
   },
@@ -239,12 +309,14 @@ function wrap(object, method, outer) {
   object[method] = (...args) => outer((...others) => inner.apply(object, others), ...args);
 }
 
-function discard(fd) {
+// Reads until there is nothing more. The error that ends it, if it is not the end.
+function readError(fd) {
   const buffer = Buffer.alloc(65536);
   try {
     while (fs.readSync(fd, buffer) > 0);
-  } catch {
-    // It is empty.
+    return null;
+  } catch (error) {
+    return error.code;
   }
 }
 
