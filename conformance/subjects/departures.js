@@ -172,6 +172,17 @@ module.exports = {
     },
   },
 
+  refused_close: {
+    server(server, depart) {
+      wrap(server, 'close', (inner, callback) => {
+        if (server._handle) return inner(callback);
+        depart();
+        process.nextTick(callback, failure('ERR_SERVER_NOT_RUNNING', 'Server is not running.'));
+        return inner();
+      });
+    },
+  },
+
   refused_write: {
     socket(socket, depart) {
       wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
@@ -218,6 +229,20 @@ module.exports = {
         if (socket.listeners('finish').includes(socket.destroy)) return false;
         socket.destroy(Object.assign(failure(code, `read ${code}`), { errno: -104, syscall: 'read' }));
         return false;
+      });
+    },
+  },
+
+  signal_later: {
+    server(server, depart) {
+      wrap(server, 'listen', (inner, place) => {
+        if (!place.signal) return inner(place);
+        const later = new AbortController();
+        place.signal.addEventListener('abort', () => {
+          depart();
+          setImmediate(() => later.abort());
+        });
+        return inner({ ...place, signal: later.signal });
       });
     },
   },

@@ -65,6 +65,8 @@ impl Records {
 }
 
 pub fn describe(error: &Error) -> Value {
+    let errors: Vec<_> = error.errors().iter().map(Error::message).collect();
+    let errors = if errors.is_empty() { Value::Null } else { json!(errors) };
     json!({
         "code": error.code(),
         "message": error.message(),
@@ -72,5 +74,7 @@ pub fn describe(error: &Error) -> Value {
         "address": error.address(),
         "port": error.port(),
         "errno": error.errno().map(|errno| -errno),
+        "hostname": error.hostname(),
+        "errors": errors,
     })
 }
