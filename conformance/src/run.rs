@@ -112,9 +112,9 @@ impl Run<'_> {
     fn settle(&mut self) -> Result<(), String> {
         let mut quiet = 0;
         while quiet < QUIET_ROUNDS {
-            let pumped = self.peer.pump();
+            // What a call of sockeye's does at once, Node may do in its next turn: the peer looks after that.
             let answer = self.side.ask(&json!({ "cmd": "settle" }))?;
-            let progress = pumped || answer["progress"] == true;
+            let progress = self.peer.pump() || answer["progress"] == true;
             quiet = if progress { 0 } else { quiet + 1 };
         }
         Ok(())

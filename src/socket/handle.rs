@@ -164,7 +164,7 @@ impl SocketHandle {
         let mut state = self.lock();
         let can_reset = match &state.transport {
             Some(transport) => transport.can_reset(),
-            None => !state.core.is_connecting() || state.can_reset,
+            None => state.can_reset || state.core.is_destroyed(),
         };
         if !can_reset {
             return Err(Error::invalid_handle_type());

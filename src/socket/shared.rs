@@ -61,7 +61,7 @@ pub(crate) struct State {
     pub(crate) remote: Option<SocketAddr>,
     /// The address of this end, after the transport was released and before that is told.
     pub(crate) local: Option<Box<SocketAddr>>,
-    /// Whether what it is being connected to can be reset.
+    /// Whether what it is being connected to, or was released from without having told it, can be reset.
     pub(crate) can_reset: bool,
     /// This socket's place among its server's connections.
     pub(crate) connection: Option<Connection>,
@@ -221,6 +221,7 @@ impl State {
                         transport.discard_unread();
                     }
                     if !self.core.is_destroyed() && !self.core.is_detached() {
+                        self.can_reset = transport.can_reset();
                         self.local = transport.local_address().map(Box::new);
                     }
                     self.core.handle_released();

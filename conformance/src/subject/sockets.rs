@@ -66,6 +66,11 @@ impl Entry {
         pin!(socket.next_into(buffer)).poll(cx)
     }
 
+    /// Asks after writes before the next event is told, as a program would that cares for their order.
+    pub fn ask_writes(&self, world: &Rc<World>) {
+        let _ = self.poll_written(world, &mut Context::from_waker(Waker::noop()));
+    }
+
     /// Asks after all writes in their order, as a program would that cares for it. Ready when there are none.
     fn poll_written(&self, world: &Rc<World>, cx: &mut Context<'_>) -> Poll<()> {
         self.written.borrow_mut().retain_mut(|(number, written)| match Pin::new(written).poll(cx) {

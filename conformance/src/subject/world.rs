@@ -168,6 +168,7 @@ impl World {
             return;
         }
         let who = &entry.who;
+        entry.ask_writes(self);
         let name = match &event {
             Event::Data(chunk) => {
                 self.records.borrow_mut().push_data(who, "data", chunk.len(), chunk);
