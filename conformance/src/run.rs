@@ -124,9 +124,10 @@ impl Run<'_> {
         let answer = self.side.ask(&json!({ "cmd": "take" }))?;
         let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
         // A program has the events of the server and of its sockets from different places: their order is its affair.
-        let is_close = |record: &Value| record["who"] == "server" && record["ev"] == "close";
-        let (closes, others): (Vec<_>, Vec<_>) = list("records").into_iter().partition(is_close);
-        for record in list("answers").into_iter().chain(others).chain(closes) {
+        let is_about_connection = |record: &Value| record["ev"] == "connection" || record["ev"] == "drop";
+        let is_of_server = |record: &Value| record["who"] == "server" && !is_about_connection(record);
+        let (of_server, others): (Vec<_>, Vec<_>) = list("records").into_iter().partition(is_of_server);
+        for record in list("answers").into_iter().chain(others).chain(of_server) {
             self.trace.push(self.names.line(&record));
         }
         // Writes that succeed do so in their order. One that fails at once is told before one that fails in its time.

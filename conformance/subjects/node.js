@@ -145,7 +145,8 @@ function watchSocket(socket) {
 // Has a socket or server do what this run is to do otherwise than Node.
 function depart(kind, object, ...rest) {
   const here = world;
-  for (const name of world.departures) departures[name][kind]?.(object, () => here.departed.add(name), ...rest);
+  // The first one in their order stands around the others.
+  for (const name of world.departures.toReversed()) departures[name][kind]?.(object, () => here.departed.add(name), ...rest);
 }
 
 function react(event, entry) {
