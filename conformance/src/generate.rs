@@ -100,7 +100,12 @@ impl Generator {
         let event = self.chance.pick(if is_of_server { SERVER_EVENTS } else { SOCKET_EVENTS });
         // Only a connection gives its reaction a socket.
         let is_about_server = is_of_server && (event != "connection" || self.chance.percent(30));
-        format!("on {event}: {}", self.chance.pick(if is_about_server { SERVER_REACTIONS } else { REACTIONS }))
+        let mut calls = self.chance.pick(if is_about_server { SERVER_REACTIONS } else { REACTIONS });
+        // Node runs what the last life left listening to 'close' after that, in the new life: see README.md.
+        if event == "close" && calls == "connect" {
+            calls = "address";
+        }
+        format!("on {event}: {calls}")
     }
 
     fn open_socket(&mut self, sketch: &mut Sketch, lines: &mut Vec<String>) {

@@ -243,7 +243,7 @@ function onServer(server, name, argument) {
       world.isListening = false;
       return undefined;
     case 'max_connections': server.maxConnections = Number(argument); return undefined;
-    case 'connections': return void server.getConnections((error, count) => record({ who: 'server', ev: 'connections', count }));
+    case 'connections': return void server.getConnections((error, count) => answer({ who: 'server', call: 'connections', result: count }));
     case 'abort': return void world.controller.abort();
     case 'ref': return void server.ref();
     case 'unref': return void server.unref();

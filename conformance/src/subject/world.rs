@@ -235,9 +235,7 @@ impl World {
                 });
             }
             "max_connections" => server.set_max_connections(argument.and_then(|limit| limit.parse().ok())),
-            "connections" => {
-                self.record(json!({ "who": "server", "ev": "connections", "count": server.connections() }))
-            }
+            "connections" => return Ok(Some(json!(server.connections()))),
             "abort" => self.signal.cancel(),
             "ref" => server.set_referenced(true),
             "unref" => server.set_referenced(false),
