@@ -158,7 +158,14 @@ impl Entry {
 
     fn bytes(&self, count: usize) -> Vec<u8> {
         let start = self.position.replace(self.position.get() + count);
-        (start..start + count).map(|position| (position % 251) as u8).collect()
+        let cycle: Vec<u8> = (0..251).collect();
+        let mut bytes = Vec::with_capacity(count + cycle.len());
+        bytes.extend_from_slice(&cycle[start % cycle.len()..]);
+        while bytes.len() < count {
+            bytes.extend_from_slice(&cycle);
+        }
+        bytes.truncate(count);
+        bytes
     }
 
     /// Looks for an event once, to be told of the end of the scenario.
