@@ -59,8 +59,14 @@ impl Departures {
     /// Both sides, side by side.
     pub fn judge(&self, scenario: &Scenario, node: &mut Side, sockeye: &mut Side) -> Result<Verdict, String> {
         let none = BTreeSet::new();
-        let actual = run(scenario, sockeye, &none)?.trace;
-        if run(scenario, node, &none)?.trace == actual {
+        let (plain, actual) = std::thread::scope(|scope| {
+            let plain = scope.spawn(|| run(scenario, node, &none));
+            let actual = run(scenario, sockeye, &none);
+            (plain.join(), actual)
+        });
+        let plain = plain.map_err(|_| "the driver has panicked")??;
+        let actual = actual?.trace;
+        if plain.trace == actual {
             return Ok(Verdict::Same);
         }
         let departed = run(scenario, node, &self.0)?;

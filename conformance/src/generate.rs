@@ -1,5 +1,6 @@
 //! Random scenarios: text lines, chosen with weights, that make sense most of the time.
 
+use crate::chance::Chance;
 use crate::scenario::Scenario;
 
 /// Far below what the kernel holds for a connection.
@@ -7,180 +8,265 @@ const SMALL: &[usize] = &[0, 1, 5, 100, 1000, 5000, 16 * 1024];
 /// Far above it.
 const LARGE: &[usize] = &[12_000_000, 16_000_000];
 
+/// A timeout is far longer than a step, and the wait for it far longer than twice the timeout.
+const SET_TIMEOUT: &str = "set_timeout 200";
+const ELAPSE: &str = "elapse 600";
+
+/// Pieces of text in several encodings, cut where it hurts.
+const PIECES: &[&str] = &["e282ac", "c3", "a9f09f", "9880e2", "41", "ff", "d83d", "00dc", "f0"];
+
+const SOCKET_EVENTS: &[&str] = &["end", "finish", "drain", "error", "close", "timeout", "connect", "ready", "data"];
+const SERVER_EVENTS: &[&str] = &["connection", "listening", "server_error", "server_close", "drop"];
+
+const REACTIONS: &[&str] = &[
+    "write 3",
+    "write_told 3",
+    "end",
+    "end 5",
+    "destroy",
+    "destroy_error",
+    "destroy_soon",
+    "reset",
+    "write 3; end",
+    "end; destroy",
+    "pause",
+    "resume",
+    "cork",
+    "connect",
+    "address",
+];
+const SERVER_REACTIONS: &[&str] =
+    &["server.close", "server.listen", "server.max_connections 1", "server.close; server.listen"];
+
 pub struct Generator {
-    state: u64,
+    chance: Chance,
 }
 
-/// What is known of the connection while it is made up.
+/// What is known of a scenario while it is made up.
 #[derive(Default)]
 struct Sketch {
-    peer_done: bool,
-    has_large: bool,
-    is_paused: bool,
+    is_server: bool,
+    is_unix: bool,
+    /// Each connection the peer has, and whether it has done with it.
+    peers: Vec<bool>,
     has_timeout: bool,
 }
 
 impl Generator {
     pub fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self { chance: Chance::new(seed) }
     }
 
     pub fn scenario(&mut self, steps: usize) -> Scenario {
-        let (is_server, is_unix) = (self.chance(30), self.chance(25));
-        let kind = if is_server { "server" } else { "socket" };
-        let mut text = format!("{kind} {}\n", if is_unix { "unix" } else { "tcp" });
-        if self.chance(40) {
-            text += "options allow_half_open\n";
+        let (is_server, is_unix) = (self.chance.percent(30), self.chance.percent(25));
+        let mut sketch = Sketch { is_server, is_unix, ..Sketch::default() };
+        let mut lines = self.head(&sketch);
+        if is_server {
+            self.open_server(&mut sketch, &mut lines);
+        } else {
+            self.open_socket(&mut sketch, &mut lines);
         }
-        if self.chance(30) {
-            let mark = self.pick(&[1, 1000, 16384]);
-            text += &format!("options high_water_mark={mark}\n");
+        for _ in 0..1 + self.chance.below(steps) {
+            self.step(&mut sketch, &mut lines);
         }
-        let mut sketch = Sketch::default();
-        if self.chance(40) {
-            let event = self.pick(&["end", "finish", "drain", "error", "close", "timeout", "connect", "ready", "data"]);
-            let reaction = self.reaction();
-            text += &format!("on {event}: {reaction}\n");
-        }
-        self.opening(&mut text, is_server, is_unix, &mut sketch);
-        for _ in 0..1 + self.below(steps) {
-            let line = self.step(&mut sketch, is_unix);
-            text += &line;
-            text += "\n";
-        }
+        let text = lines.join("\n");
         Scenario::parse(&text).unwrap_or_else(|error| unreachable!("{error} in {text}"))
     }
 
-    fn opening(&mut self, text: &mut String, is_server: bool, is_unix: bool, sketch: &mut Sketch) {
-        if is_server {
-            *text += "server.listen\npeer connect\n";
-            return;
+    /// The subject, its options and what it does inside events.
+    fn head(&mut self, sketch: &Sketch) -> Vec<String> {
+        let kind = if sketch.is_server { "server" } else { "socket" };
+        let mut lines = vec![format!("{kind} {}", if sketch.is_unix { "unix" } else { "tcp" })];
+        if self.chance.percent(40) {
+            lines.push("options allow_half_open".into());
         }
-        if self.chance(8) {
-            let first = self.call("", sketch);
-            // Node forgets on connecting that it has ended, and sends the FIN all the same: an intended departure.
-            if !(first.starts_with("end") || first == "destroy_soon") {
-                *text += &format!("{first}\n");
+        if self.chance.percent(30) {
+            lines.push(format!("options high_water_mark={}", self.chance.pick(&[0, 1, 1000, 16384])));
+        }
+        if sketch.is_server && self.chance.percent(10) {
+            lines
+                .push(self.chance.pick(&["options pause_on_connect", "options no_delay", "options keep_alive"]).into());
+        }
+        for percent in [40, 15] {
+            if self.chance.percent(percent) {
+                lines.push(self.reaction(sketch));
             }
         }
-        if self.chance(4) {
-            return;
-        }
-        *text += "connect";
-        for _ in 0..2 {
-            if self.chance(15) {
-                let call = self.call("", sketch);
-                // Over Unix, Node is connected within the call: an intended departure.
-                if !(is_unix && call.starts_with("destroy")) {
-                    *text += &format!("; {call}");
-                }
-            }
-        }
-        *text += "\npeer accept\n";
+        lines
     }
 
-    fn step(&mut self, sketch: &mut Sketch, is_unix: bool) -> String {
-        match self.below(100) {
-            0..=49 => {
-                let mut line = self.call("", sketch);
-                while self.chance(20) {
-                    line += "; ";
-                    let call = self.call(&line, sketch);
-                    line += &call;
-                }
-                line
-            }
-            // A paused Node reads ahead and sockeye does not, on purpose: nothing arrives while it is paused.
-            50..=80 if sketch.is_paused => {
-                sketch.is_paused = false;
-                "resume".into()
-            }
-            50..=67 if !sketch.peer_done => format!("peer send {}", self.pick(&[1, 10, 500, 5000])),
-            68..=75 if !sketch.peer_done => {
-                sketch.peer_done = true;
-                "peer fin".into()
-            }
-            76..=78 if !sketch.peer_done && !is_unix => {
-                sketch.peer_done = true;
-                "peer rst".into()
-            }
-            79..=80 if !sketch.peer_done => {
-                sketch.peer_done = true;
-                "peer close".into()
-            }
-            81..=82 if sketch.has_timeout && !sketch.has_large => "elapse 130".into(),
-            _ => "peer read all".into(),
+    fn reaction(&mut self, sketch: &Sketch) -> String {
+        let is_of_server = sketch.is_server && self.chance.percent(30);
+        let event = self.chance.pick(if is_of_server { SERVER_EVENTS } else { SOCKET_EVENTS });
+        // Only a connection gives its reaction a socket.
+        let is_about_server = is_of_server && (event != "connection" || self.chance.percent(30));
+        let mut calls = self.chance.pick(if is_about_server { SERVER_REACTIONS } else { REACTIONS });
+        // Node runs what the last life left listening to 'close' after that, in the new life: see README.md.
+        if event == "close" && calls == "connect" {
+            calls = "address";
+        }
+        format!("on {event}: {calls}")
+    }
+
+    fn open_socket(&mut self, sketch: &mut Sketch, lines: &mut Vec<String>) {
+        if self.chance.percent(10) {
+            lines.push(self.calls(sketch));
+        }
+        if self.chance.percent(95) {
+            self.connect(sketch, lines);
         }
     }
 
-    fn call(&mut self, line: &str, sketch: &mut Sketch) -> String {
-        match self.below(100) {
-            0..=24 => format!("write {}", self.size(sketch)),
-            // Node tells a write that is cut off by a destroy that all is well: an intended departure.
-            25..=31 => format!("write_told {}", self.pick(SMALL)),
+    fn connect(&mut self, sketch: &mut Sketch, lines: &mut Vec<String>) {
+        let place = if self.chance.percent(90) {
+            "connect"
+        } else if sketch.is_unix {
+            self.chance.pick(&["connect missing", "connect file"])
+        } else {
+            self.chance.pick(&["connect nobody", "connect nobody", "connect bad_port", "connect negative_port"])
+        };
+        let mut line = place.to_owned();
+        for percent in [25, 40, 40] {
+            if !self.chance.percent(percent) {
+                break;
+            }
+            line += "; ";
+            line += &self.call(sketch);
+        }
+        lines.push(line);
+        if place == "connect" {
+            self.add_peer(sketch, lines, "accept");
+        }
+    }
+
+    fn open_server(&mut self, sketch: &mut Sketch, lines: &mut Vec<String>) {
+        if self.chance.percent(10) {
+            lines.push(self.server_call(sketch));
+        }
+        lines.push(self.listen(sketch));
+        if self.chance.percent(20) {
+            lines.push(format!("server.max_connections {}", self.chance.pick(&[0, 1, 1, 2])));
+        }
+        for percent in [100, 30, 30] {
+            if !self.chance.percent(percent) {
+                break;
+            }
+            self.add_peer(sketch, lines, "connect");
+        }
+    }
+
+    fn listen(&mut self, sketch: &Sketch) -> String {
+        let place = if self.chance.percent(85) {
+            "server.listen"
+        } else if sketch.is_unix {
+            self.chance.pick(&["server.listen taken", "server.listen missing_directory"])
+        } else {
+            self.chance.pick(&["server.listen taken", "server.listen foreign", "server.listen bad_port"])
+        };
+        let behind = [(80, ""), (5, "; server.listen"), (5, "; server.close"), (5, "; server.close; server.listen")];
+        place.to_owned() + self.chance.weighted(&behind)
+    }
+
+    fn add_peer(&mut self, sketch: &mut Sketch, lines: &mut Vec<String>, action: &str) {
+        lines.push(peer(sketch.peers.len(), action));
+        sketch.peers.push(false);
+    }
+
+    fn step(&mut self, sketch: &mut Sketch, lines: &mut Vec<String>) {
+        let line = match self.chance.below(100) {
+            0..=49 => self.calls(sketch),
+            50..=51 if sketch.is_server && sketch.peers.len() < 4 => return self.add_peer(sketch, lines, "connect"),
+            50..=54 if sketch.is_server => self.server_call(sketch),
+            50..=54 if !sketch.is_server && sketch.peers.len() < 4 => {
+                if self.chance.percent(50) {
+                    lines.push(self.chance.pick(&["destroy", "destroy_error", "destroy_soon", "end"]).into());
+                }
+                return self.connect(sketch, lines);
+            }
+            55..=57 if sketch.has_timeout => ELAPSE.into(),
+            _ => self.peer_step(sketch),
+        };
+        lines.push(line);
+    }
+
+    fn peer_step(&mut self, sketch: &mut Sketch) -> String {
+        let index = self.chance.below(sketch.peers.len());
+        let Some(is_done) = sketch.peers.get_mut(index) else { return self.calls(sketch) };
+        let (reads, sends, ends) = (30, if *is_done { 0 } else { 45 }, if *is_done { 0 } else { 25 });
+        let kind = self.chance.weighted(&[(reads, 0), (sends, 1), (ends, 2)]);
+        match kind {
+            0 => peer(index, self.chance.weighted(&[(10, "read all"), (1, "read 7"), (1, "stop_reading")])),
+            1 if self.chance.percent(20) => peer(index, &format!("send hex {}", self.chance.pick(PIECES))),
+            1 => peer(index, &format!("send {}", self.chance.pick(&[1, 10, 500, 5000]))),
+            _ => {
+                *is_done = true;
+                let rst = if sketch.is_unix { 0 } else { 3 };
+                peer(index, self.chance.weighted(&[(8, "fin"), (rst, "rst"), (3, "close")]))
+            }
+        }
+    }
+
+    fn server_call(&mut self, sketch: &mut Sketch) -> String {
+        match self.chance.weighted(&[(5, 0), (3, 1), (2, 2), (1, 3)]) {
+            0 => "server.close".into(),
+            1 => self.listen(sketch),
+            2 => format!("server.max_connections {}", self.chance.pick(&[0, 1, 2])),
+            _ => self.chance.pick(&["server.unref", "server.ref"]).into(),
+        }
+    }
+
+    /// Calls in one turn, of one socket.
+    fn calls(&mut self, sketch: &mut Sketch) -> String {
+        let socket = match self.chance.below(sketch.peers.len()) {
+            index if sketch.is_server && index > 0 => format!("s{index}."),
+            _ => String::new(),
+        };
+        let mut line = socket.clone() + &self.call(sketch);
+        while self.chance.percent(25) {
+            line = line + "; " + &socket + &self.call(sketch);
+        }
+        line
+    }
+
+    fn call(&mut self, sketch: &mut Sketch) -> String {
+        match self.chance.below(100) {
+            0..=24 => format!("write {}", self.size()),
+            25..=31 => format!("write_told {}", self.size()),
             32..=41 => "end".into(),
-            42..=46 => format!("end {}", self.size(sketch)),
+            42..=46 => format!("end {}", self.size()),
             47..=51 => "destroy".into(),
             52..=54 => "destroy_error".into(),
             55..=58 => "destroy_soon".into(),
-            // Node fails to reset in the turn in which it ended: an intended departure.
-            59..=62 if !line.contains("end") && !line.contains("destroy_soon") => "reset".into(),
-            63..=68 => {
-                sketch.is_paused = true;
-                "pause".into()
-            }
-            69..=77 => {
-                sketch.is_paused = false;
-                "resume".into()
-            }
+            59..=62 => "reset".into(),
+            63..=68 => "pause".into(),
+            69..=77 => "resume".into(),
             78..=82 => "cork".into(),
             83..=88 => "uncork".into(),
             89..=90 => {
                 sketch.has_timeout = true;
-                "set_timeout 50".into()
+                SET_TIMEOUT.into()
             }
             91 => "set_timeout 0".into(),
-            92..=94 => format!("set_encoding {}", self.pick(&["utf8", "hex", "base64", "latin1", "ascii", "utf16le"])),
-            95 => format!("set_no_delay {}", self.pick(&["true", "false"])),
-            96 => format!("set_keep_alive {}", self.pick(&[0, 1000, 5000])),
+            92..=94 => {
+                let encodings = ["utf8", "hex", "base64", "base64url", "latin1", "ascii", "utf16le"];
+                format!("set_encoding {}", self.chance.pick(&encodings))
+            }
+            95 => format!("set_no_delay {}", self.chance.pick(&["true", "false"])),
+            96 => format!("set_keep_alive {}", self.chance.pick(&[0, 1000, 5000])),
             97 => "address".into(),
             98 => "unref".into(),
             _ => "ref".into(),
         }
     }
 
-    fn reaction(&mut self) -> String {
-        let calls =
-            ["write 3", "end", "end 5", "destroy", "destroy_error", "destroy_soon", "write 3; end", "resume", "cork"];
-        self.pick(&calls).into()
-    }
-
-    fn size(&mut self, sketch: &mut Sketch) -> usize {
-        if self.chance(12) && !sketch.has_timeout {
-            sketch.has_large = true;
-            return self.pick(LARGE);
+    fn size(&mut self) -> usize {
+        if self.chance.percent(10) {
+            return self.chance.pick(LARGE);
         }
-        self.pick(SMALL)
+        self.chance.pick(SMALL)
     }
+}
 
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    /// SplitMix64.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.state;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
+fn peer(index: usize, action: &str) -> String {
+    if index == 0 { format!("peer {action}") } else { format!("peer {index} {action}") }
 }

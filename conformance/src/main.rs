@@ -1,5 +1,6 @@
 //! The same scenario on real Node and on sockeye, traces compared. README.md says how to use it.
 
+mod chance;
 mod compare;
 mod files;
 mod generate;

@@ -24,6 +24,9 @@ impl Names {
     pub fn line(&mut self, record: &Value) -> String {
         let mut record = record.as_object().cloned().unwrap_or_default();
         let mut words = Vec::new();
+        if record["who"] == "server" {
+            record.remove("number");
+        }
         for name in ["who", "ev", "call"] {
             if let Some(Value::String(word)) = record.remove(name) {
                 words.push(word);
@@ -50,7 +53,9 @@ impl Names {
         for (name, value) in fields {
             let value = self.value(name, value);
             // What is absent in JavaScript is null or empty here.
-            if !(value.is_null() && matches!(name.as_str(), "error" | "syscall" | "address" | "port" | "errno")) {
+            if !(value.is_null()
+                && matches!(name.as_str(), "error" | "syscall" | "address" | "port" | "errno" | "hostname" | "errors"))
+            {
                 words.push(format!("{name}={value}"));
             }
         }
@@ -68,7 +73,7 @@ impl Names {
                 [Value::String(address), port] if port.is_number() => {
                     Value::String(format!("{address}:{}", self.port(port.as_u64().unwrap_or(0))))
                 }
-                _ => Value::Array(list.clone()),
+                _ => list.iter().map(|item| self.value("", item)).collect(),
             },
             Value::Object(fields) => Value::String(self.fields(fields).join(" ")),
             other => other.clone(),
@@ -78,13 +83,17 @@ impl Names {
     /// Paths, and ports behind an address of this machine.
     fn text(&mut self, text: &str) -> String {
         let text = text.replace(&self.directory, "DIR");
-        let mut parts = text.split("127.0.0.1:");
+        let mut parts = text.split("127.0.0.");
         let mut result = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let digits = part.find(|character: char| !character.is_ascii_digit()).unwrap_or(part.len());
-            let (port, rest) = part.split_at(digits);
-            let port = port.parse().map_or_else(|_| port.to_owned(), |port| self.port(port));
-            result += &format!("127.0.0.1:{port}{rest}");
+            let (host, rest) = split_digits(part);
+            result += &format!("127.0.0.{host}");
+            let port =
+                rest.strip_prefix(':').map(split_digits).and_then(|(port, rest)| Some((port.parse().ok()?, rest)));
+            match port {
+                Some((port, rest)) => result += &format!(":{}{rest}", self.port(port)),
+                None => result += rest,
+            }
         }
         result
     }
@@ -97,4 +106,8 @@ impl Names {
         });
         name.clone()
     }
+}
+
+fn split_digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
 }

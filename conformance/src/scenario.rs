@@ -90,6 +90,7 @@ const SOCKET_CALLS: &[(&str, ArgumentKind)] = &[
     ("set_no_delay", ArgumentKind::Word),
     ("set_keep_alive", ArgumentKind::Number),
     ("address", ArgumentKind::None),
+    ("abort", ArgumentKind::None),
     ("unref", ArgumentKind::None),
     ("ref", ArgumentKind::None),
 ];
@@ -98,6 +99,8 @@ const SERVER_CALLS: &[(&str, ArgumentKind)] = &[
     ("listen", ArgumentKind::OptionalWord),
     ("close", ArgumentKind::None),
     ("max_connections", ArgumentKind::Number),
+    ("connections", ArgumentKind::None),
+    ("abort", ArgumentKind::None),
     ("unref", ArgumentKind::None),
     ("ref", ArgumentKind::None),
 ];
@@ -119,8 +122,16 @@ const EVENTS: &[&str] = &[
     "drop",
 ];
 
-const OPTIONS: &[&str] =
-    &["allow_half_open", "pause_on_connect", "no_delay", "keep_alive", "high_water_mark", "keep_alive_initial_delay"];
+const OPTIONS: &[&str] = &[
+    "allow_half_open",
+    "pause_on_connect",
+    "no_delay",
+    "keep_alive",
+    "high_water_mark",
+    "keep_alive_initial_delay",
+    "signal",
+    "onread",
+];
 
 impl Scenario {
     /// Reads the text form. An error names its line.
@@ -151,6 +162,17 @@ impl Scenario {
             }
         }
         if has_subject { Ok(scenario) } else { Err("it has no subject: `socket tcp`, `server unix`, ...".into()) }
+    }
+
+    /// In milliseconds, of those that the subject sets at any time.
+    pub fn shortest_timeout(&self) -> Option<u64> {
+        let in_steps = self.steps.iter().filter_map(|step| match step {
+            Step::Subject(calls) => Some(calls),
+            Step::Peer { .. } | Step::Elapse(_) => None,
+        });
+        let calls = in_steps.chain(self.reactions.iter().map(|reaction| &reaction.calls)).flatten();
+        let timeouts = calls.filter(|call| call.name == "set_timeout");
+        timeouts.filter_map(|call| call.argument.as_ref()?.parse().ok()).filter(|timeout| *timeout > 0).min()
     }
 
     fn parse_subject(&mut self, line: &str) -> Result<(), String> {

@@ -2,42 +2,48 @@
 // What sockeye does otherwise on purpose, done to Node's own sockets and servers: whatever else differs still shows.
 // Each departure changes one thing, and says when it does. departures.json has the reasons.
 
+const dns = require('node:dns');
+const fs = require('node:fs');
+
 module.exports = {
   bad_port: {
     socket(socket, depart) {
       wrap(socket, 'connect', (inner, place) => {
-        if (place.port >= 0 && place.port < 65536 || place.path !== undefined) return inner(place);
+        if (isGood(place)) return inner(place);
         depart();
-        throw badPort(place.port);
+        throw badPort(place);
       });
     },
     server(server, depart) {
       wrap(server, 'listen', (inner, place) => {
-        try {
-          return inner(place);
-        } catch (error) {
-          if (error.code !== 'ERR_SOCKET_BAD_PORT') throw error;
-          depart();
-          throw badPort(place.port);
-        }
+        if (isGood(place)) return inner(place);
+        depart();
+        throw badPort(place);
       });
     },
   },
 
-  close_before_listening: {
-    server(server, depart) {
-      let isStarting = false;
-      wrap(server, 'listen', (inner, place) => {
+  connect_again: {
+    socket(socket, depart) {
+      let isClosed = false;
+      socket.prependListener('close', () => { isClosed = true; });
+      wrap(socket, 'connect', (inner, place) => {
+        const isOpen = !socket.destroyed && (socket.connecting || socket._handle);
+        if (isGood(place) && (isOpen || socket.destroyed && !isClosed)) {
+          depart();
+          throw isOpen ? failure('EISCONN', 'connect EISCONN') : destroyed('connect');
+        }
         inner(place);
-        isStarting = true;
+        isClosed = false;
       });
-      for (const event of ['listening', 'error']) server.prependListener(event, () => { isStarting = false; });
-      wrap(server, 'close', (inner, callback) => {
-        const wasStarting = isStarting;
-        isStarting = false;
-        if (!wasStarting) return inner(callback);
+    },
+  },
+
+  cork_after_end: {
+    socket(socket, depart) {
+      wrap(socket, 'cork', (inner) => {
+        if (!socket.writableEnded || socket.destroyed) return inner();
         depart();
-        return inner(() => callback());
       });
     },
   },
@@ -49,7 +55,7 @@ module.exports = {
         inner(writev, data, encoding, (error) => {
           const isCutOff = !error && isLater && socket.destroyed;
           if (isCutOff) depart();
-          callback(isCutOff ? socket.errored ?? destroyed() : error);
+          callback(isCutOff ? socket.errored ?? destroyed('write') : error);
         });
         isLater = true;
       });
@@ -80,12 +86,51 @@ module.exports = {
         depart();
         while (socket.writableCorked > 0) socket.uncork();
         socket._writableState.needDrain = false;
-        socket.removeListener('finish', socket.destroy);
+        socket._pendingData = null;
+        // It has left its server's count once.
+        socket.server = socket._server = null;
+        while (socket.listeners('finish').includes(socket.destroy)) socket.removeListener('finish', socket.destroy);
         for (const listener of socket.rawListeners('connect')) {
           if (!socket.ownListeners.has(listener)) socket.removeListener('connect', listener);
         }
         inner(place);
         if (socket.timeout > 0) socket.setTimeout(socket.timeout);
+      });
+    },
+  },
+
+  listen_at_once: {
+    server(server, depart) {
+      wrap(server, 'listen', (inner, place) => {
+        const { lookup } = dns;
+        // Places are literal addresses.
+        dns.lookup = (address, callback) => {
+          depart();
+          callback(null, address, 4);
+        };
+        try {
+          inner(place);
+        } finally {
+          dns.lookup = lookup;
+        }
+      });
+    },
+  },
+
+  listening_once: {
+    server(server, depart) {
+      let isForgotten = false;
+      wrap(server, 'close', (inner, callback) => {
+        isForgotten = true;
+        // What was to be told in the turn of the close comes before this.
+        process.nextTick(() => { isForgotten = false; });
+        return inner(callback);
+      });
+      wrap(server, 'emit', (inner, event, ...args) => {
+        if (event !== 'listening' || !isForgotten) return inner(event, ...args);
+        isForgotten = false;
+        depart();
+        return false;
       });
     },
   },
@@ -111,6 +156,29 @@ module.exports = {
       wrap(socket, '_read', (inner, size) => {
         if (!socket.isPaused()) return inner(size);
         depart();
+      });
+      let isSoon = false;
+      wrap(socket, 'destroySoon', (inner) => {
+        isSoon = true;
+        return inner();
+      });
+      wrap(socket, 'destroy', (inner, error) => {
+        // A FIN is what the peer sees first, if what nobody read does not make a reset of the close.
+        const { finalCalled, length } = socket._writableState;
+        const isTcp = socket._handle?.getsockname !== undefined;
+        if (socket._handle && finalCalled && length === 0 && (isSoon || isTcp)) readError(socket._handle.fd);
+        return inner(error);
+      });
+    },
+  },
+
+  refused_close: {
+    server(server, depart) {
+      wrap(server, 'close', (inner, callback) => {
+        if (server._handle) return inner(callback);
+        depart();
+        process.nextTick(callback, failure('ERR_SERVER_NOT_RUNNING', 'Server is not running.'));
+        return inner();
       });
     },
   },
@@ -147,6 +215,77 @@ module.exports = {
         handle.close = (callback) => { onClosed = callback; };
         sendFin(() => handle.reset(onClosed));
         return socket.destroy();
+      });
+    },
+  },
+
+  reset_behind_data: {
+    socket(socket, depart) {
+      wrap(socket, 'push', (inner, chunk, encoding) => {
+        const code = chunk === null && socket._handle ? readError(socket._handle.fd) : null;
+        if (code !== 'ECONNRESET') return inner(chunk, encoding);
+        depart();
+        // What closes behind its last write reads no more.
+        if (socket.listeners('finish').includes(socket.destroy)) return false;
+        socket.destroy(Object.assign(failure(code, `read ${code}`), { errno: -104, syscall: 'read' }));
+        return false;
+      });
+    },
+  },
+
+  signal_later: {
+    server(server, depart) {
+      wrap(server, 'listen', (inner, place) => {
+        if (!place.signal) return inner(place);
+        const later = new AbortController();
+        place.signal.addEventListener('abort', () => {
+          depart();
+          setImmediate(() => later.abort());
+        });
+        return inner({ ...place, signal: later.signal });
+      });
+    },
+  },
+
+  told_by_write: {
+    socket(socket, depart) {
+      let look = () => {};
+      wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
+        if (!writev || socket.connecting || !socket._handle) return inner(writev, data, encoding, callback);
+        const handle = socket._handle;
+        const base = handle.bytesWritten;
+        let end = 0;
+        const entries = data.map((entry) => {
+          const { callback } = entry;
+          const known = { end: end += entry.chunk.length, isTold: false, callback };
+          entry.callback = (error) => {
+            if (known.isTold) return;
+            known.isTold = true;
+            callback(error);
+          };
+          return known;
+        });
+        inner(writev, data, encoding, (error) => {
+          look = () => {};
+          callback(error);
+        });
+        look = () => {
+          const out = handle.bytesWritten - handle.writeQueueSize - base;
+          for (const known of entries.filter((entry) => !entry.isTold && entry.end <= out)) {
+            depart();
+            known.isTold = true;
+            known.callback(null);
+          }
+        };
+        const lookAgain = () => {
+          look();
+          if (!socket.destroyed && entries.some((entry) => !entry.isTold)) setImmediate(lookAgain);
+        };
+        process.nextTick(lookAgain);
+      });
+      wrap(socket, 'destroy', (inner, error) => {
+        look();
+        return inner(error);
       });
     },
   },
@@ -195,11 +334,29 @@ function wrap(object, method, outer) {
   object[method] = (...args) => outer((...others) => inner.apply(object, others), ...args);
 }
 
-function badPort(port) {
-  const error = new RangeError(`Port should be >= 0 and < 65536. Received ${port}.`);
-  return Object.assign(error, { code: 'ERR_SOCKET_BAD_PORT' });
+// Reads until there is nothing more. The error that ends it, if it is not the end.
+function readError(fd) {
+  const buffer = Buffer.alloc(65536);
+  try {
+    while (fs.readSync(fd, buffer) > 0);
+    return null;
+  } catch (error) {
+    return error.code;
+  }
 }
 
-function destroyed() {
-  return Object.assign(new Error('Cannot call write after a stream was destroyed'), { code: 'ERR_STREAM_DESTROYED' });
+function isGood({ port, path }) {
+  return path !== undefined || port >= 0 && port < 65536;
+}
+
+function badPort({ port }) {
+  return failure('ERR_SOCKET_BAD_PORT', `Port should be >= 0 and < 65536. Received ${port}.`);
+}
+
+function destroyed(method) {
+  return failure('ERR_STREAM_DESTROYED', `Cannot call ${method} after a stream was destroyed`);
+}
+
+function failure(code, message) {
+  return Object.assign(new Error(message), { code });
 }

@@ -67,9 +67,18 @@ function begin({ isServer, options, reactions, places, departures }) {
     keepAlive: values.keep_alive === true,
     keepAliveInitialDelay: values.keep_alive_initial_delay ?? 0,
   };
-  world = { records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, departures, departed: new Set(), isOver: false };
+  const controller = new AbortController();
+  if (values.signal && !isServer) nodeOptions.signal = controller.signal;
+  world = { controller, onread: values.onread, hasSignal: values.signal, records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, departures, departed: new Set(), isOver: false };
   if (isServer) watchServer(net.createServer(nodeOptions));
-  else watchSocket(new net.Socket(nodeOptions));
+  else watchSocket(makeSocket(nodeOptions));
+}
+
+function makeSocket(options) {
+  const here = world;
+  if (!here.onread) return new net.Socket(options);
+  const buffer = Buffer.alloc(here.onread);
+  return new net.Socket({ ...options, onread: { buffer, callback: (length) => void here.onRead(buffer.subarray(0, length)) } });
 }
 
 function watchServer(server) {
@@ -93,7 +102,7 @@ function watchServer(server) {
 }
 
 function watchSocket(socket) {
-  const entry = { socket, who: `s${world.sockets.length}`, position: 0, isConnecting: false, hasErred: false };
+  const entry = { socket, who: `s${world.sockets.length}`, position: 0, toldWrites: 0, isConnecting: false, hasErred: false };
   world.sockets.push(entry);
   // Node knows the remote address later only if somebody has asked for it.
   void socket.remoteAddress;
@@ -120,11 +129,14 @@ function watchSocket(socket) {
   });
   // Without a connection Node passes no argument.
   socket.on('close', (hadError) => tell('close', { hadError: hadError ?? entry.hasErred }));
-  socket.on('data', (chunk) => {
+  const onData = (chunk) => {
     if (here !== world || here.isOver) return;
     recordData(entry.who, chunk);
     react('data', entry);
-  });
+  };
+  // A socket with a buffer has no such event.
+  if (here.onread) here.onRead = onData;
+  else socket.on('data', onData);
   socket.ownListeners = new Set(socket.rawListeners('connect'));
   depart('socket', socket, onConnect);
   return entry;
@@ -133,7 +145,8 @@ function watchSocket(socket) {
 // Has a socket or server do what this run is to do otherwise than Node.
 function depart(kind, object, ...rest) {
   const here = world;
-  for (const name of world.departures) departures[name][kind]?.(object, () => here.departed.add(name), ...rest);
+  // The first one in their order stands around the others.
+  for (const name of world.departures.toReversed()) departures[name][kind]?.(object, () => here.departed.add(name), ...rest);
 }
 
 function react(event, entry) {
@@ -162,19 +175,20 @@ function onSocket(entry, name, argument) {
   const { socket } = entry;
   switch (name) {
     case 'connect':
-      entry.position = 0;
-      entry.hasErred = false;
       // What throws says that it is connecting and is not.
       entry.isConnecting = false;
-      socket.connect(world.places[argument ?? 'peer']);
+      socket.connect(connectOptions(world.places[argument ?? 'peer']));
       entry.isConnecting = true;
+      entry.hasErred = false;
+      entry.position = 0;
       return undefined;
     case 'write': return socket.write(bytes(entry, argument));
     case 'write_told': {
       const here = world;
+      const number = entry.toldWrites++;
       socket.write(bytes(entry, argument), (error) => {
         activity++;
-        here.told.push({ who: entry.who, error: error ? describe(error) : null });
+        here.told.push({ who: entry.who, number, error: error ? describe(error) : null });
       });
       return undefined;
     }
@@ -195,25 +209,42 @@ function onSocket(entry, name, argument) {
       const { address, port } = socket.address() ?? {};
       return address === undefined ? 'none' : [address, port];
     }
+    case 'abort': return void world.controller.abort();
     case 'ref': return void socket.ref();
     case 'unref': return void socket.unref();
   }
 }
 
+function connectOptions(place) {
+  if (!place.addresses) return place;
+  const found = place.addresses.map((address) => ({ address, family: 4 }));
+  const error = Object.assign(new Error(`getaddrinfo ENOTFOUND ${place.host}`), {
+    code: 'ENOTFOUND', syscall: 'getaddrinfo', hostname: place.host,
+  });
+  const lookup = (host, options, callback) => void setImmediate(() => {
+    if (found.length === 0) callback(error);
+    else if (options.all) callback(null, found);
+    else callback(null, found[0].address, 4);
+  });
+  return { ...place, lookup };
+}
+
 function onServer(server, name, argument) {
   switch (name) {
     case 'listen':
-      server.listen(world.places[argument ?? 'free']);
+      server.listen({ ...world.places[argument ?? 'free'], signal: world.hasSignal ? world.controller.signal : undefined });
       world.isListening = true;
       return undefined;
     case 'close':
       server.close((error) => {
         activity++;
-        world?.told.push({ who: 'server', error: error ? describe(error) : null });
+        world?.told.push({ who: 'server', number: 0, error: error ? describe(error) : null });
       });
       world.isListening = false;
       return undefined;
     case 'max_connections': server.maxConnections = Number(argument); return undefined;
+    case 'connections': return void server.getConnections((error, count) => answer({ who: 'server', call: 'connections', result: count }));
+    case 'abort': return void world.controller.abort();
     case 'ref': return void server.ref();
     case 'unref': return void server.unref();
   }
@@ -250,13 +281,14 @@ function recordData(who, chunk) {
 }
 
 function describe(error) {
-  const { code, message, syscall, address, port, errno } = error;
+  const { code, message, syscall, address, port, errno, hostname } = error;
+  const errors = error.errors?.map((part) => part.message);
   // For a path Node says port -1.
-  return { code, message, syscall, address, port: port === -1 ? undefined : port, errno };
+  return { code, message, syscall, address, port: port === -1 ? undefined : port, errno, hostname, errors };
 }
 
 function where() {
-  const address = world.server?.address();
+  const address = world.server?.listening ? world.server.address() : null;
   return typeof address === 'string' ? { path: address } : { port: address?.port ?? null };
 }
 
@@ -276,6 +308,7 @@ function snapshots() {
     localPort: socket.localPort ?? null,
     remoteAddress: socket.remoteAddress ?? null,
     remotePort: socket.remotePort ?? null,
+    attempted: socket.autoSelectFamilyAttemptedAddresses ?? null,
   }));
   const { server } = world;
   if (server) {

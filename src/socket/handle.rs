@@ -88,7 +88,7 @@ impl SocketHandle {
     pub fn write_with(&self, data: impl Data) -> Written {
         let mut state = self.lock();
         let mut refused = state.core.admit().err();
-        let is_held = data.as_bytes().is_empty() && state.core.is_corked();
+        let is_held = data.as_bytes().is_empty() && state.core.is_queueing();
         state.write(data);
         if refused.is_none() && state.core.has_failed() {
             refused = Some(state.core.failure());
@@ -196,7 +196,7 @@ impl SocketHandle {
         let mut state = self.lock();
         let can_reset = match &state.transport {
             Some(transport) => transport.can_reset(),
-            None => !state.core.is_connecting() || state.can_reset,
+            None => state.can_reset || state.core.is_destroyed(),
         };
         if !can_reset {
             return Err(Error::invalid_handle_type());

@@ -59,7 +59,7 @@ pub(crate) struct State {
     spawn_flusher: bool,
     wake_consumer: bool,
     wake_flusher: bool,
-    /// Whether what it is being connected to can be reset.
+    /// Whether what it is being connected to, or was released from without having told it, can be reset.
     pub(crate) can_reset: bool,
     /// Whether the program is to wait for this socket.
     pub(crate) is_referenced: bool,
@@ -230,6 +230,7 @@ impl State {
                         transport.discard_unread();
                     }
                     if !self.core.is_destroyed() && !self.core.is_detached() {
+                        self.can_reset = transport.can_reset();
                         let local = transport.local_address();
                         self.extra().local = local;
                     }

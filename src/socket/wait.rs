@@ -69,7 +69,7 @@ impl State {
     fn has_come_true(&self, wait: Wait) -> bool {
         match wait {
             // Nothing is out before there is a connection, not even nothing.
-            Wait::Flushed(position) => self.core.bytes_flushed() >= position && !self.core.is_connecting(),
+            Wait::Flushed(position) => self.core.bytes_flushed() >= position && self.core.has_connected(),
             Wait::Uncorked(position) => !self.core.is_corked() && self.has_come_true(Wait::Flushed(position)),
             Wait::Flushable => self.was_flushed,
             Wait::Finished => self.core.is_finished(),

@@ -34,9 +34,10 @@ impl Records {
         self.answers.push(answer);
     }
 
-    pub fn push_told(&mut self, who: &str, error: Option<&Error>) {
+    /// The callback of that socket's write with this number.
+    pub fn push_told(&mut self, who: &str, number: usize, error: Option<&Error>) {
         self.activity += 1;
-        self.told.push(json!({ "who": who, "error": error.map(describe) }));
+        self.told.push(json!({ "who": who, "number": number, "error": error.map(describe) }));
     }
 
     /// `length` is Node's: of text, in UTF-16 units.
@@ -64,6 +65,8 @@ impl Records {
 }
 
 pub fn describe(error: &Error) -> Value {
+    let errors: Vec<_> = error.errors().iter().map(Error::message).collect();
+    let errors = if errors.is_empty() { Value::Null } else { json!(errors) };
     json!({
         "code": error.code(),
         "message": error.message(),
@@ -71,5 +74,7 @@ pub fn describe(error: &Error) -> Value {
         "address": error.address(),
         "port": error.port(),
         "errno": error.errno().map(|errno| -errno),
+        "hostname": error.hostname(),
+        "errors": errors,
     })
 }

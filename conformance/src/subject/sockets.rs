@@ -1,13 +1,13 @@
 //! One socket of the subject, and what is done with it.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sockeye::{Encoding, Error, Event, Socket, SocketHandle};
+use sockeye::{Encoding, Error, Event, NextInto, Socket, SocketHandle, Written};
 
 use super::records::describe;
 use super::world::World;
@@ -19,13 +19,24 @@ pub struct Entry {
     /// How many bytes were written: they tell where they belong.
     position: Cell<usize>,
     is_watched: Cell<bool>,
+    /// The writes of which somebody wants to be told, in their order.
+    written: RefCell<Vec<(usize, Written)>>,
+    /// How many there have been.
+    told_writes: Cell<usize>,
 }
 
 impl Entry {
     pub fn new(who: String, socket: Socket) -> Rc<Self> {
         let handle = socket.handle();
-        let (position, is_watched) = (Cell::new(0), Cell::new(false));
-        Rc::new(Self { who, handle, socket: RefCell::new(socket), position, is_watched })
+        Rc::new(Self {
+            who,
+            handle,
+            socket: RefCell::new(socket),
+            position: Cell::new(0),
+            is_watched: Cell::new(false),
+            written: RefCell::default(),
+            told_writes: Cell::new(0),
+        })
     }
 
     /// Asks for events, one after the other, as Node's flowing mode does. Until it is closed, or again after that.
@@ -35,17 +46,41 @@ impl Entry {
         }
         let (entry, world) = (self.clone(), world.clone());
         tokio::task::spawn_local(async move {
-            while let Some(event) = std::future::poll_fn(|cx| entry.poll_next(cx)).await {
-                world.tell(&entry, event);
+            let mut buffer = vec![0; world.onread];
+            while let Some(next) = std::future::poll_fn(|cx| entry.poll_next(cx, &mut buffer)).await {
+                match next {
+                    NextInto::Data(length) => world.tell(&entry, Event::Data(buffer[..length].to_vec().into())),
+                    NextInto::Event(event) => world.tell(&entry, event),
+                }
             }
             entry.is_watched.set(false);
         });
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    /// The next event, with data in a buffer, if there is one for it.
+    fn poll_next(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Option<NextInto>> {
         let mut socket = self.socket.borrow_mut();
-        let next = pin!(socket.next());
-        next.poll(cx)
+        if buffer.is_empty() {
+            return pin!(socket.next()).poll(cx).map(|event| event.map(NextInto::Event));
+        }
+        pin!(socket.next_into(buffer)).poll(cx)
+    }
+
+    /// Asks after writes before the next event is told, as a program would that cares for their order.
+    pub fn ask_writes(&self, world: &Rc<World>) {
+        let _ = self.poll_written(world, &mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Asks after all writes in their order, as a program would that cares for it. Ready when there are none.
+    fn poll_written(&self, world: &Rc<World>, cx: &mut Context<'_>) -> Poll<()> {
+        self.written.borrow_mut().retain_mut(|(number, written)| match Pin::new(written).poll(cx) {
+            Poll::Ready(result) => {
+                world.records.borrow_mut().push_told(&self.who, *number, result.err().as_ref());
+                false
+            }
+            Poll::Pending => true,
+        });
+        if self.written.borrow().is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// What Node's method returns, if that says something.
@@ -59,18 +94,18 @@ impl Entry {
         let number = argument.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
         match name {
             "connect" => {
-                self.position.set(0);
-                let result = handle.connect(world.place_named(argument.unwrap_or("peer"))?);
+                let (endpoint, options) = world.place_named(argument.unwrap_or("peer"))?;
+                let result = handle.connect_with(endpoint, options);
                 self.watch(world);
                 result?;
+                self.position.set(0);
             }
             "write" => return Ok(Some(json!(handle.write(self.bytes(number))))),
             "write_told" => {
-                let (written, who, world) = (handle.write_with(self.bytes(number)), self.who.clone(), world.clone());
-                tokio::task::spawn_local(async move {
-                    let result = written.await;
-                    world.records.borrow_mut().push_told(&who, result.err().as_ref());
-                });
+                let told = self.told_writes.replace(self.told_writes.get() + 1);
+                self.written.borrow_mut().push((told, handle.write_with(self.bytes(number))));
+                let (entry, world) = (self.clone(), world.clone());
+                tokio::task::spawn_local(std::future::poll_fn(move |cx| entry.poll_written(&world, cx)));
             }
             "end" if argument.is_none() => handle.end(),
             "end" => handle.end_with(self.bytes(number)),
@@ -90,6 +125,7 @@ impl Entry {
                 let address = handle.address();
                 return Ok(Some(address.map_or(json!("none"), |at| json!([at.ip(), at.port()]))));
             }
+            "abort" => world.signal.cancel(),
             "ref" => handle.set_referenced(true),
             "unref" => handle.set_referenced(false),
             other => return Err(Error::new("UNKNOWN_CALL", other)),
@@ -99,6 +135,8 @@ impl Entry {
 
     pub fn snapshot(&self) -> Value {
         let handle = &self.handle;
+        let attempted = handle.auto_select_family_attempted_addresses();
+        let attempted: Vec<_> = attempted.iter().map(ToString::to_string).collect();
         json!({
             "who": self.who,
             "readyState": handle.ready_state().as_str(),
@@ -114,17 +152,25 @@ impl Entry {
             "localPort": handle.local_port(),
             "remoteAddress": handle.remote_address(),
             "remotePort": handle.remote_port(),
+            "attempted": if attempted.is_empty() { Value::Null } else { json!(attempted) },
         })
     }
 
     fn bytes(&self, count: usize) -> Vec<u8> {
         let start = self.position.replace(self.position.get() + count);
-        (start..start + count).map(|position| (position % 251) as u8).collect()
+        let cycle: Vec<u8> = (0..251).collect();
+        let mut bytes = Vec::with_capacity(count + cycle.len());
+        bytes.extend_from_slice(&cycle[start % cycle.len()..]);
+        while bytes.len() < count {
+            bytes.extend_from_slice(&cycle);
+        }
+        bytes.truncate(count);
+        bytes
     }
 
     /// Looks for an event once, to be told of the end of the scenario.
     pub fn poll_once(&self) {
-        let _ = self.poll_next(&mut Context::from_waker(Waker::noop()));
+        let _ = self.poll_next(&mut Context::from_waker(Waker::noop()), &mut []);
     }
 }
 

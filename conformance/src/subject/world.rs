@@ -2,13 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::future::ready;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sockeye::{Endpoint, Error, Event, Server, ServerEvent, ServerHandle, ServerOptions, Socket, SocketOptions};
+use sockeye::{
+    ConnectOptions, Endpoint, Error, Event, Family, ListenOptions, Server, ServerEvent, ServerHandle, ServerOptions,
+    Socket, SocketOptions,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::records::{Records, describe};
 use super::sockets::{self, Entry};
@@ -23,6 +29,10 @@ pub struct World {
     reactions: Vec<(String, Value)>,
     reacted: RefCell<HashSet<String>>,
     places: Value,
+    pub signal: CancellationToken,
+    /// How large the buffer that data is to be read into is; zero without one.
+    pub onread: usize,
+    has_signal: bool,
     is_over: Cell<bool>,
 }
 
@@ -33,6 +43,7 @@ impl World {
         let server = is_server.then(|| Server::with_options(options.server()));
         let reactions = command["reactions"].as_array().into_iter().flatten();
         let reactions = reactions.map(|reaction| (text(&reaction["event"]), reaction["calls"].clone())).collect();
+        let signal = CancellationToken::new();
         let world = Rc::new(Self {
             records: RefCell::default(),
             sockets: RefCell::default(),
@@ -42,10 +53,15 @@ impl World {
             reactions,
             reacted: RefCell::default(),
             places: command["places"].clone(),
+            signal: signal.clone(),
+            onread: options.number("onread").unwrap_or(0),
+            has_signal: options.has("signal"),
             is_over: Cell::new(false),
         });
         if !is_server {
-            world.add_socket(Socket::with_options(options.socket()));
+            let socket = options.socket();
+            let socket = if world.has_signal { socket.signal(signal) } else { socket };
+            world.add_socket(Socket::with_options(socket));
         }
         world.watch_server();
         world
@@ -86,7 +102,21 @@ impl World {
         }
     }
 
-    pub fn place_named(&self, name: &str) -> Result<Endpoint, Error> {
+    pub fn place_named(&self, name: &str) -> Result<(Endpoint, ConnectOptions), Error> {
+        let place = &self.places[name];
+        let mut options = ConnectOptions::new();
+        if place["family"] == 4 {
+            options = options.family(Family::Ipv4);
+        }
+        if let Some(addresses) = place["addresses"].as_array() {
+            let parse = |address: &Value| text(address).parse::<IpAddr>().ok();
+            let addresses: Vec<_> = addresses.iter().filter_map(parse).map(|ip| SocketAddr::new(ip, 0)).collect();
+            options = options.lookup(move |_, _| ready(Ok(addresses.clone())));
+        }
+        Ok((self.endpoint_named(name)?, options))
+    }
+
+    fn endpoint_named(&self, name: &str) -> Result<Endpoint, Error> {
         let place = &self.places[name];
         let port = &place["port"];
         if let Some(path) = place["path"].as_str() {
@@ -138,6 +168,7 @@ impl World {
             return;
         }
         let who = &entry.who;
+        entry.ask_writes(self);
         let name = match &event {
             Event::Data(chunk) => {
                 self.records.borrow_mut().push_data(who, "data", chunk.len(), chunk);
@@ -178,9 +209,11 @@ impl World {
     ) -> Result<Option<Value>, Error> {
         match name {
             "listen" => {
-                let endpoint = self.place_named(argument.unwrap_or("free"))?;
-                let was_listening = server.listening() || self.is_listening.get();
-                let mut listen = server.listen(endpoint);
+                let endpoint = self.endpoint_named(argument.unwrap_or("free"))?;
+                let options = ListenOptions::new();
+                let options = if self.has_signal { options.signal(self.signal.clone()) } else { options };
+                let was_listening = server.listening();
+                let mut listen = server.listen_with(endpoint, options);
                 if was_listening {
                     // It is refused at the call, and only the future says so.
                     let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
@@ -198,10 +231,12 @@ impl World {
                 let world = self.clone();
                 tokio::task::spawn_local(async move {
                     let result = closed.await;
-                    world.records.borrow_mut().push_told("server", result.err().as_ref());
+                    world.records.borrow_mut().push_told("server", 0, result.err().as_ref());
                 });
             }
             "max_connections" => server.set_max_connections(argument.and_then(|limit| limit.parse().ok())),
+            "connections" => return Ok(Some(json!(server.connections()))),
+            "abort" => self.signal.cancel(),
             "ref" => server.set_referenced(true),
             "unref" => server.set_referenced(false),
             other => return Err(Error::new("UNKNOWN_CALL", other)),

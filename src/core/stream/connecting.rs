@@ -1,6 +1,6 @@
 //! How a socket comes to be connected.
 
-use super::{Phase, Stream};
+use super::{Phase, Stream, WriteSide};
 use crate::address::Address;
 use crate::error::Error;
 use crate::event::{Event, Lookup};
@@ -57,6 +57,10 @@ impl Stream {
     /// it fits.
     pub(crate) fn handle_connected_reset(&mut self) {
         if self.reset {
+            if self.write == WriteSide::Writable && self.queue.take_drained() {
+                let ready = self.connect_events.pop_back();
+                self.connect_events.extend([Event::Drain].into_iter().chain(ready));
+            }
             self.destroy_and_tell(None);
         }
     }

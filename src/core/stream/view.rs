@@ -34,6 +34,11 @@ impl Stream {
         !self.held && !matches!(self.phase, Phase::Unconnected | Phase::Connecting)
     }
 
+    /// Whether connecting has come to a connection. True of a socket that was not asked to connect.
+    pub(crate) fn has_connected(&self) -> bool {
+        self.phase != Phase::Connecting && !self.closed_before_connection
+    }
+
     pub(crate) fn is_pending(&self) -> bool {
         !self.held
     }
@@ -111,6 +116,11 @@ impl Stream {
 
     pub(crate) fn is_corked(&self) -> bool {
         self.queue.is_corked()
+    }
+
+    /// Whether a write would have to wait for others, or for an uncork.
+    pub(crate) fn is_queueing(&self) -> bool {
+        !self.queue.is_idle()
     }
 
     pub(crate) fn writable_length(&self) -> usize {
