@@ -110,12 +110,19 @@ fn measure(flags: &Flags) -> Result<(), Failure> {
         // After each workload, so that nothing is lost if somebody stops the run.
         report.finish(&bench.left_out, bench.known.values().flatten());
         let json = report.to_json();
-        fs::write(&file, serde_json::to_string_pretty(&json)? + "\n")?;
-        fs::write(&drawing, chart::draw(&json))?;
+        replace(&file, &(serde_json::to_string_pretty(&json)? + "\n"))?;
+        replace(&drawing, &chart::draw(&json))?;
     }
     print!("{}", table::print_left_out(&report.to_json()));
     println!("written: {} and {}", file.display(), drawing.display());
     Ok(())
+}
+
+/// Writes a file such that the old one stays if there is no room for the new one.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, file)
 }
 
 /// `bench` in the target directory that this binary lies in.

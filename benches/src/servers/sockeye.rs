@@ -61,21 +61,18 @@ pub(super) async fn serve(listener: std::net::TcpListener, mode: Mode, style: St
         }
         return Ok(());
     }
-    let server = Server::with_options(options).on_connection(move |socket| {
-        let room = room.clone();
-        async move {
-            match (mode, style) {
-                (Mode::Echo | Mode::Churn, Style::Pipe) => pipe(socket).await,
-                (Mode::Echo | Mode::Churn, Style::Async) => read_and_write(socket).await.map_err(Into::into),
-                (Mode::Echo | Mode::Churn, _) => echo(socket).await,
-                (Mode::Chatty, Style::Async) => read_and_chat(socket).await.map_err(Into::into),
-                (Mode::Chatty, style) => chat(socket, style == Style::Cork).await,
-                (Mode::Broadcast, _) => room.join(socket).await,
-                (Mode::Proxy(port), Style::Async) => copy(socket, port).await,
-                (Mode::Proxy(port), _) => proxy(socket, port).await,
-            }
-        }
-    });
+    let server = Server::with_options(options);
+    // One listener for each, so that a connection's task has the size of what it does and not of the largest of them.
+    let server = match (mode, style) {
+        (Mode::Echo | Mode::Churn, Style::Pipe) => server.on_connection(pipe),
+        (Mode::Echo | Mode::Churn, Style::Async) => server.on_connection(read_and_write),
+        (Mode::Echo | Mode::Churn, _) => server.on_connection(echo),
+        (Mode::Chatty, Style::Async) => server.on_connection(read_and_chat),
+        (Mode::Chatty, style) => server.on_connection(move |socket| chat(socket, style == Style::Cork)),
+        (Mode::Broadcast, _) => server.on_connection(move |socket| room.clone().join(socket)),
+        (Mode::Proxy(port), Style::Async) => server.on_connection(move |socket| copy(socket, port)),
+        (Mode::Proxy(port), _) => server.on_connection(move |socket| proxy(socket, port)),
+    };
     server.listen_on_with(listener, ListenOptions::new().backlog(4096)).await?;
     server.closed().await?;
     Ok(())
@@ -102,7 +99,7 @@ async fn pipe(mut socket: Socket) -> Result<()> {
     socket.pipe(&echo).await.map(drop)
 }
 
-async fn read_and_write(mut socket: Socket) -> tokio::io::Result<()> {
+async fn read_and_write(mut socket: Socket) -> Result<()> {
     let mut buffer = vec![0; SMALL_BUFFER];
     loop {
         match socket.read(&mut buffer).await? {
@@ -134,7 +131,7 @@ async fn chat(mut socket: Socket, is_corked: bool) -> Result<()> {
     Ok(())
 }
 
-async fn read_and_chat(mut socket: Socket) -> tokio::io::Result<()> {
+async fn read_and_chat(mut socket: Socket) -> Result<()> {
     let mut requests = Requests::default();
     let mut buffer = vec![0; SMALL_BUFFER];
     loop {
@@ -192,7 +189,7 @@ struct Room {
 }
 
 impl Room {
-    async fn join(&self, mut socket: Socket) -> Result<()> {
+    async fn join(self, mut socket: Socket) -> Result<()> {
         self.enter(&socket);
         while let Some(event) = socket.next().await {
             match event {

@@ -23,16 +23,13 @@ pub(super) async fn serve(
         if mode.sets_no_delay() {
             stream.set_nodelay(true)?;
         }
-        let room = room.clone();
-        tokio::spawn(async move {
-            // The connection is over either way.
-            let _ = match mode {
-                Mode::Echo | Mode::Churn => echo(stream, buffer).await,
-                Mode::Chatty => chat(stream, buffer, is_buffered).await,
-                Mode::Broadcast => room.join(stream, buffer).await,
-                Mode::Proxy(port) => proxy(stream, port, buffer).await,
-            };
-        });
+        // The connection is over, however its task ends.
+        match mode {
+            Mode::Echo | Mode::Churn => drop(tokio::spawn(echo(stream, buffer))),
+            Mode::Chatty => drop(tokio::spawn(chat(stream, buffer, is_buffered))),
+            Mode::Broadcast => drop(tokio::spawn(room.clone().join(stream, buffer))),
+            Mode::Proxy(port) => drop(tokio::spawn(proxy(stream, port, buffer))),
+        }
     }
 }
 
@@ -86,7 +83,7 @@ struct Room {
 }
 
 impl Room {
-    async fn join(&self, mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+    async fn join(self, mut stream: TcpStream, buffer: usize) -> io::Result<()> {
         let mut messages = self.enter();
         let mut buffer = vec![0; buffer];
         stream.write_all(HELLO).await?;

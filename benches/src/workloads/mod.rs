@@ -345,3 +345,28 @@ static WORKLOADS: &[Workload] = &[
         ..ECHO
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::servers::{CHATTY_PIECE, CHATTY_PIECES, REQUEST};
+
+    #[test]
+    fn names_are_unique_and_baselines_take_part() {
+        let names: BTreeSet<_> = all().map(|workload| workload.name).collect();
+        assert_eq!(names.len(), all().count());
+        assert!(all().all(|workload| workload.peers.contains(&workload.baseline)));
+        assert!(all().all(|workload| workload.columns.iter().any(|column| column.1 == workload.ratio_of)));
+    }
+
+    #[test]
+    fn chatty_answers_have_the_length_that_the_load_expects() {
+        for workload in all() {
+            if let Kind::Load { mode: "chatty", size, answer, .. } = workload.kind {
+                assert_eq!((size, answer), (REQUEST, CHATTY_PIECES * CHATTY_PIECE.len()));
+            }
+        }
+    }
+}
