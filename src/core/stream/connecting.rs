@@ -58,8 +58,9 @@ impl Stream {
     pub(crate) fn handle_connected_reset(&mut self) {
         if self.reset {
             if self.write == WriteSide::Writable && self.queue.take_drained() {
-                let ready = self.connect_events.pop_back();
-                self.connect_events.extend([Event::Drain].into_iter().chain(ready));
+                let events = self.connect_events.get_or_insert_default();
+                let ready = events.pop_back();
+                events.extend([Event::Drain].into_iter().chain(ready));
             }
             self.destroy_and_tell(None);
         }
