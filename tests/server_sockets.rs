@@ -182,8 +182,8 @@ mod closed_within_a_time {
                 assert_eq!(server.connections(), 1);
 
                 assert_eq!(server.close_within(Duration::ZERO).await, 1);
-                assert_eq!(server.connections(), 0);
                 server.closed().await.unwrap();
+                assert_eq!(server.connections(), 0);
                 assert_eq!(text_of(stubborn).await, "goodbye");
             }
         })
