@@ -145,11 +145,13 @@ async fn run(shared: Arc<Shared>, destination: Destination, plan: ConnectPlan) {
     }
     match result {
         Ok(transport) => {
-            state.extra().settings.apply(&transport);
+            state.settings.apply(&transport);
             if let Transport::Tcp(stream) = &transport {
                 state.remote = stream.peer_addr().ok();
             }
-            state.extra().connect_task = None;
+            if let Some(extra) = &mut state.extra {
+                extra.connect_task = None;
+            }
             state.transport = Some(transport);
             state.core.handle_connected();
             state.touch();

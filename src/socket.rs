@@ -10,6 +10,7 @@ pub(crate) mod handle;
 pub(crate) mod next_into;
 pub(crate) mod party;
 mod quiet;
+pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod wait;
 pub(crate) mod written;

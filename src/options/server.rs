@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::DEFAULT_HIGH_WATER_MARK;
 use crate::block_list::BlockList;
-use crate::socket::extra::Settings;
+use crate::socket::settings::Settings;
 
 /// How a server treats its connections: the options of Node's `net.createServer(options)`.
 ///
@@ -99,7 +99,7 @@ impl ServerOptions {
 
 impl ServerOptions {
     pub(crate) fn settings(&self) -> Settings {
-        Settings { no_delay: self.no_delay, keep_alive: self.keep_alive.then_some(self.keep_alive_initial_delay) }
+        Settings::new(self.no_delay, self.keep_alive, self.keep_alive_initial_delay)
     }
 }
 

@@ -19,7 +19,6 @@ use crate::options::ServerOptions;
 use crate::references::Reference;
 use crate::server_event::{Dropped, ServerEvent};
 use crate::socket::Socket;
-use crate::socket::extra::Settings;
 use crate::socket::party::Party;
 use crate::socket::shared::Shared;
 use crate::transport::Transport;
@@ -289,9 +288,7 @@ impl ServerState {
             state.core.pause();
         }
         state.transport = Some(transport);
-        if settings != Settings::default() {
-            state.extra().settings = settings;
-        }
+        state.settings = settings;
         state.remote = remote;
         state.connection = Some(Connection { server: server.clone(), place: self.roll.enter(&shared) });
         drop(state);

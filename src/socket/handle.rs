@@ -10,7 +10,7 @@ use std::time::Duration;
 #[cfg(unix)]
 use tokio::net::unix::UCred;
 
-use super::extra::report;
+use super::settings::report;
 use super::shared::{Locked, Shared, now};
 use super::wait::{Wait, poll_wait};
 use super::written::Written;
@@ -249,7 +249,7 @@ impl SocketHandle {
     /// remembered. Does nothing on other sockets than TCP's, and after close.
     pub fn set_no_delay(&self, no_delay: bool) {
         let mut state = self.lock();
-        state.extra().settings.no_delay = no_delay;
+        state.settings.no_delay = no_delay;
         if let Some(transport) = &state.transport {
             report(transport.set_no_delay(no_delay));
         }
@@ -261,7 +261,7 @@ impl SocketHandle {
     /// sockets than TCP's, and after close.
     pub fn set_keep_alive(&self, enable: bool, initial_delay: Duration) {
         let mut state = self.lock();
-        state.extra().settings.keep_alive = enable.then_some(initial_delay);
+        state.settings.set_keep_alive(enable, initial_delay);
         if let Some(transport) = &state.transport {
             report(transport.set_keep_alive(enable, initial_delay));
         }

@@ -27,6 +27,7 @@ use super::extra::Extra;
 use super::flush::Flush;
 use super::party::Party;
 use super::quiet::Turn;
+use super::settings::Settings;
 
 /// How many vectored writes one call makes at most before it leaves the rest to the background.
 const WRITE_BUDGET: usize = 16;
@@ -49,6 +50,7 @@ pub(crate) struct State {
     pub(crate) connection: Option<Connection>,
     /// A task of the server has to do with the connection, which counts until that has ended.
     pub(crate) is_served: bool,
+    pub(crate) settings: Settings,
     pub(crate) extra: Option<Box<Extra>>,
     /// How often this socket has been connected again. Counters start anew each time.
     pub(crate) life: u32,
@@ -86,6 +88,7 @@ impl Shared {
             remote: None,
             connection: None,
             is_served: false,
+            settings: Settings::default(),
             extra: None,
             life: 0,
             turn: Turn::default(),
