@@ -49,8 +49,7 @@ impl Epoll {
     }
 
     /// Waits like [`wait`](Self::wait), but asks again and again for a millisecond before it sleeps. Who writes to a
-    /// process that sleeps pays for waking it up, several times the price of the write on a virtual machine, and pays or
-    /// not as it happens. So loads do not sleep while they are served.
+    /// process that sleeps has to wake it up, so loads do not sleep while they are served.
     pub(crate) fn wait_awake(&mut self, timeout_ms: i32) -> io::Result<usize> {
         let start = Instant::now();
         loop {

@@ -8,6 +8,7 @@ mod tokio;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use ::tokio::runtime::{Builder, Runtime};
@@ -124,7 +125,16 @@ where
     match flavor {
         Flavor::CurrentThread => block_on(&current_thread()?, serve(listen()?)),
         Flavor::MultiThread => {
-            block_on(&Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?, serve(listen()?))
+            let (cores, started) = (sys::cores()?, AtomicUsize::new(0));
+            // Left to itself, the scheduler now and then keeps both on one core for seconds, beside an idle or a foreign one.
+            let pin_next = move || {
+                let index = started.fetch_add(1, Ordering::Relaxed);
+                // Where it cannot be pinned it runs anywhere.
+                let _ = sys::pin(&[cores[index % cores.len()]]);
+            };
+            let mut builder = Builder::new_multi_thread();
+            let runtime = builder.worker_threads(WORKERS).on_thread_start(pin_next).enable_all().build()?;
+            block_on(&runtime, serve(listen()?))
         }
         Flavor::PerCore => {
             let cores = sys::cores()?;
