@@ -4,12 +4,11 @@ mod connecting;
 mod view;
 mod writing;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use self::connecting::ConnectEvents;
 use super::idle::Idle;
 use super::queue::WriteQueue;
-use crate::address::Address;
 use crate::error::Error;
 use crate::event::Event;
 
@@ -63,7 +62,7 @@ pub(crate) struct Stream {
     queue: WriteQueue,
     /// Those that have a timeout pay for it.
     idle: Option<Box<Idle>>,
-    connect_events: Option<Box<VecDeque<Event>>>,
+    connect_events: Option<Box<ConnectEvents>>,
     bytes_read: u64,
     bytes_accepted: u64,
     bytes_flushed: u64,
@@ -210,13 +209,8 @@ impl Stream {
         self.error = error;
         self.closed_before_connection = self.phase == Phase::Connecting;
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
-        if let (false, Some(events)) = (self.is_ready_next(), &mut self.connect_events) {
-            // The attempt at a path is told within the call.
-            let is_told = |event: &Event| matches!(event, Event::ConnectionAttempt { address: Address::Path(_) });
-            events.retain(is_told);
-            if events.is_empty() {
-                self.connect_events = None;
-            }
+        if !self.is_ready_next() {
+            self.forget_connecting();
         }
         self.phase = Phase::Destroyed;
         self.clear_queue();

@@ -39,6 +39,11 @@ impl SocketHandle {
     /// The bytes go to the kernel within this call. What the kernel does not take is queued, and written in the
     /// background whether or not anybody polls the socket. Before the connection is there, everything is queued.
     ///
+    /// When the task that reads the socket writes several small pieces before it looks for the next event, or lets other
+    /// tasks run, the first goes at once and the rest together after it, with one system call. They count as written, and
+    /// whatever else is done with the socket comes behind them; but a task that goes on to block its thread, or exits the
+    /// process, holds them up.
+    ///
     /// Returns whether to go on: `false` says that the queue has reached the high-water mark (64 KiB unless the options
     /// say otherwise) and that [`Event::Drain`](crate::Event::Drain) will come when it is empty. The bytes are accepted
     /// all the same; who ignores `false` lets the queue grow.

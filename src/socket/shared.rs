@@ -143,7 +143,7 @@ pub(crate) struct Locked<'a> {
     shared: &'a Arc<Shared>,
     // Fields are dropped in this order: first the lock is released, then the consequences follow.
     state: MutexGuard<'a, State>,
-    consequences: Option<Consequences>,
+    consequences: Option<Box<Consequences>>,
 }
 
 impl<'a> Locked<'a> {
@@ -160,7 +160,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let state = &mut *self.state;
         if state.has_consequences() {
-            self.consequences = Some(state.take_consequences(self.shared));
+            self.consequences = Some(Box::new(state.take_consequences(self.shared)));
         }
         state.turn.is_quiet = state.is_at_rest();
     }

@@ -1,9 +1,17 @@
 //! How a socket comes to be connected.
 
+use std::collections::VecDeque;
+
 use super::{Phase, Stream, WriteSide};
 use crate::address::Address;
 use crate::error::Error;
 use crate::event::{Event, Lookup};
+
+/// What connecting has to tell. It is boxed where it is used, since most sockets are done with it or never began.
+#[derive(Debug, Default)]
+pub(super) struct ConnectEvents {
+    events: VecDeque<Event>,
+}
 
 impl Stream {
     /// Begins to connect, again if need be: a closed socket then starts anew, but keeps its settings.
@@ -58,7 +66,7 @@ impl Stream {
     pub(crate) fn handle_connected_reset(&mut self) {
         if self.reset {
             if self.write == WriteSide::Writable && self.queue.take_drained() {
-                let events = self.connect_events.get_or_insert_default();
+                let events = &mut self.connect_events.get_or_insert_default().events;
                 let ready = events.pop_back();
                 events.extend([Event::Drain].into_iter().chain(ready));
             }
@@ -79,12 +87,12 @@ impl Stream {
 
     fn connect_event(&mut self, event: Event) {
         if self.phase == Phase::Connecting {
-            self.connect_events.get_or_insert_default().push_back(event);
+            self.connect_events.get_or_insert_default().events.push_back(event);
         }
     }
 
     pub(super) fn poll_connect_event(&mut self) -> Option<Event> {
-        let events = self.connect_events.as_mut()?;
+        let events = &mut self.connect_events.as_mut()?.events;
         let event = events.pop_front();
         if events.is_empty() {
             self.connect_events = None;
@@ -92,8 +100,18 @@ impl Stream {
         event
     }
 
+    /// Connecting has come to nothing. That a path was attempted is told within the call, so it stays told.
+    pub(super) fn forget_connecting(&mut self) {
+        let Some(connecting) = &mut self.connect_events else { return };
+        let is_told = |event: &Event| matches!(event, Event::ConnectionAttempt { address: Address::Path(_) });
+        connecting.events.retain(is_told);
+        if connecting.events.is_empty() {
+            self.connect_events = None;
+        }
+    }
+
     pub(super) fn is_ready_next(&self) -> bool {
-        let next = self.connect_events.as_ref().and_then(|events| events.front());
+        let next = self.connect_events.as_ref().and_then(|connecting| connecting.events.front());
         matches!(next, Some(Event::Ready))
     }
 }
