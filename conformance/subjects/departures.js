@@ -306,9 +306,10 @@ module.exports = {
           tellConnect();
           return true;
         }
+        if (event !== 'drain' || !isTelling) return inner(event, ...args);
         // Its turn comes when whoever listens to 'connect' has had theirs.
-        if (event === 'drain') tellConnect();
-        return event === 'drain' && socket.destroyed ? false : inner(event, ...args);
+        tellConnect();
+        return socket.destroyed || socket.writableEnded ? false : inner(event, ...args);
       });
     },
   },

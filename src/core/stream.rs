@@ -50,6 +50,8 @@ pub(crate) struct Stream {
     reset: bool,
     /// A write or an end was there before the reset and goes out first.
     reset_is_behind: bool,
+    /// A write came behind a reset that goes first, and fails.
+    writes_behind_reset: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
@@ -130,6 +132,7 @@ impl Stream {
             destroy_when_finished: false,
             reset: false,
             reset_is_behind: false,
+            writes_behind_reset: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,

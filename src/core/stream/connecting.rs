@@ -47,8 +47,12 @@ impl Stream {
         self.held = true;
         if self.reset && !self.reset_is_behind {
             self.bytes_unbegun = self.bytes_accepted;
+            self.failure = self.writes_behind_reset.then(Error::socket_closed);
             self.queue.clear();
-            return self.destroy_and_tell(None);
+            self.destroy_and_tell(None);
+            // To those who write, there never was one.
+            self.closed_before_connection = true;
+            return;
         }
         self.idle.handle_request(self.queue.in_progress());
     }
