@@ -27,6 +27,8 @@ pub(crate) struct WriteQueue {
     /// What of that request is still to be written.
     remaining: usize,
     corked: u32,
+    /// A write without a byte is in progress: it was the first one while there was no connection.
+    has_empty_request: bool,
     /// Something without a byte was written while corked.
     holds_empty: bool,
     need_drain: bool,
@@ -47,6 +49,7 @@ impl WriteQueue {
             request: 0,
             remaining: 0,
             corked: 0,
+            has_empty_request: false,
             holds_empty: false,
             need_drain: false,
         }
@@ -60,6 +63,11 @@ impl WriteQueue {
     /// What of the request in progress has not reached the kernel.
     pub(crate) fn in_progress(&self) -> usize {
         self.remaining
+    }
+
+    /// Whether a request is in progress, be it without a byte.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.remaining > 0 || self.has_empty_request
     }
 
     pub(crate) fn high_water_mark(&self) -> usize {
@@ -114,6 +122,7 @@ impl WriteQueue {
     /// Adds a chunk behind all others.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         self.length += chunk.len();
+        self.has_empty_request |= self.length == 0 && self.corked == 0;
         self.holds_empty |= chunk.is_empty();
         self.store(chunk);
         self.start_request();
@@ -194,9 +203,15 @@ impl WriteQueue {
         *self = Self { corked: self.corked, ..Self::new(self.high_water_mark) };
     }
 
+    /// There is a connection: what has no byte is out.
+    pub(crate) fn finish_empty_request(&mut self) {
+        self.has_empty_request = false;
+        self.start_request();
+    }
+
     fn start_request(&mut self) {
         self.holds_empty &= self.corked > 0;
-        if self.remaining == 0 && self.corked == 0 {
+        if self.remaining == 0 && self.corked == 0 && !self.has_empty_request {
             self.request = self.length;
             self.remaining = self.length;
         }

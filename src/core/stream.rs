@@ -52,6 +52,8 @@ pub(crate) struct Stream {
     reset_is_behind: bool,
     /// A write came behind a reset that goes first, and fails.
     writes_behind_reset: bool,
+    /// A write waited for the connection when the socket was destroyed. It fails with Close.
+    write_was_waiting: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
@@ -133,6 +135,7 @@ impl Stream {
             reset: false,
             reset_is_behind: false,
             writes_behind_reset: false,
+            write_was_waiting: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
@@ -211,6 +214,7 @@ impl Stream {
         self.had_error = error.is_some();
         self.error = error;
         self.closed_before_connection = self.phase == Phase::Connecting;
+        self.write_was_waiting = self.closed_before_connection && self.queue.has_begun();
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
         if !matches!(self.connect_events.front(), Some(Event::Ready)) {
             // The attempt at a path is told within the call.
@@ -229,7 +233,7 @@ impl Stream {
             Phase::Unconnected => self.destroy(Some(Error::socket_closed())),
             Phase::Connecting if !self.reset => {
                 self.reset = true;
-                self.reset_is_behind = self.queue.in_progress() > 0 || self.write != WriteSide::Writable;
+                self.reset_is_behind = self.queue.has_begun() || self.write != WriteSide::Writable;
             }
             Phase::Connecting => {}
             Phase::Open => {
@@ -432,6 +436,9 @@ impl Stream {
     fn poll_last_event(&mut self) -> Event {
         if let Some(error) = self.error.take() {
             return Event::Error(error);
+        }
+        if self.write_was_waiting {
+            self.failure.get_or_insert_with(Error::closed_before_connection);
         }
         self.phase = Phase::Closed;
         Event::Close { had_error: self.had_error }

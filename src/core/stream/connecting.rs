@@ -54,6 +54,7 @@ impl Stream {
             self.closed_before_connection = true;
             return;
         }
+        self.queue.finish_empty_request();
         self.idle.handle_request(self.queue.in_progress());
     }
 
