@@ -53,9 +53,11 @@ module.exports = {
       wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
         let isLater = false;
         inner(writev, data, encoding, (error) => {
-          const isCutOff = !error && isLater && socket.destroyed;
-          if (isCutOff) depart();
-          callback(isCutOff ? socket.errored ?? destroyed('write') : error);
+          if (error || !isLater || !socket.destroyed) return callback(error);
+          depart();
+          socket.cutOff = socket.errored ?? destroyed('write');
+          callback(null);
+          socket.cutOff = null;
         });
         isLater = true;
       });

@@ -188,6 +188,8 @@ function onSocket(entry, name, argument) {
       const number = entry.toldWrites++;
       socket.write(bytes(entry, argument), (error) => {
         activity++;
+        // What a departure says that Node does not.
+        error ??= socket.cutOff;
         const told = { who: entry.who, number, error: error ? describe(error) : null };
         (here.isInOrder ? here.records : here.told).push(told);
       });

@@ -31,6 +31,8 @@ pub(crate) struct WriteQueue {
     has_empty_request: bool,
     /// Something without a byte was written while corked.
     holds_empty: bool,
+    /// That is all there is to write now.
+    empty_due: bool,
     need_drain: bool,
 }
 
@@ -51,6 +53,7 @@ impl WriteQueue {
             corked: 0,
             has_empty_request: false,
             holds_empty: false,
+            empty_due: false,
             need_drain: false,
         }
     }
@@ -99,7 +102,7 @@ impl WriteQueue {
 
     /// Whether there is something that may be written now. While corked that is only the request in progress.
     pub(crate) fn is_sendable(&self) -> bool {
-        self.remaining > 0
+        self.remaining > 0 || self.empty_due
     }
 
     /// What `write` answers: may more come, or should the writer wait for a drain?
@@ -123,7 +126,7 @@ impl WriteQueue {
     pub(crate) fn push(&mut self, chunk: Bytes) {
         self.length += chunk.len();
         self.has_empty_request |= self.length == 0 && self.corked == 0;
-        self.holds_empty |= chunk.is_empty();
+        self.holds_empty |= chunk.is_empty() && self.corked > 0;
         self.store(chunk);
         self.start_request();
     }
@@ -179,6 +182,7 @@ impl WriteQueue {
     /// The kernel took `count` bytes from the front. Whether that completed a request.
     pub(crate) fn advance(&mut self, mut count: usize) -> bool {
         self.discard(count);
+        self.empty_due = false;
         let mut completed = false;
         while count > 0 && self.remaining > 0 {
             let taken = count.min(self.remaining);
@@ -210,7 +214,9 @@ impl WriteQueue {
     }
 
     fn start_request(&mut self) {
-        self.holds_empty &= self.corked > 0;
+        if self.corked == 0 {
+            self.empty_due = std::mem::take(&mut self.holds_empty) && self.length == 0;
+        }
         if self.remaining == 0 && self.corked == 0 && !self.has_empty_request {
             self.request = self.length;
             self.remaining = self.length;

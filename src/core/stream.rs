@@ -54,6 +54,8 @@ pub(crate) struct Stream {
     writes_behind_reset: bool,
     /// A write waited for the connection when the socket was destroyed. It fails with Close.
     write_was_waiting: bool,
+    /// Writing failed while nothing was to be read, so nothing is read before that is told.
+    failed_while_paused: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
@@ -136,6 +138,7 @@ impl Stream {
             reset_is_behind: false,
             writes_behind_reset: false,
             write_was_waiting: false,
+            failed_while_paused: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
@@ -414,7 +417,7 @@ impl Stream {
         }
         match self.write {
             WriteSide::Delivered => self.is_end_told() || self.destroy_when_finished,
-            WriteSide::Failed => self.paused || self.is_end_told(),
+            WriteSide::Failed => self.paused || self.failed_while_paused || self.is_end_told(),
             WriteSide::Writable | WriteSide::Ending | WriteSide::Ended => false,
         }
     }
