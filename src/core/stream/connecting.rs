@@ -50,8 +50,8 @@ impl Stream {
             self.failure = self.writes_behind_reset.then(Error::socket_closed);
             self.queue.clear();
             self.destroy_and_tell(None);
-            // To those who write, there never was one.
-            self.closed_before_connection = true;
+            // To what was written behind it, there never was one.
+            self.closed_before_connection = self.writes_behind_reset;
             return;
         }
         self.queue.finish_empty_request();

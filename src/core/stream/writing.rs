@@ -67,7 +67,8 @@ impl Stream {
 
     pub(crate) fn queue(&mut self, chunk: Bytes) {
         self.bytes_accepted += chunk.len() as u64;
-        self.writes_behind_reset |= self.phase == Phase::Connecting && self.reset && !self.reset_is_behind;
+        let is_behind_reset = self.phase == Phase::Connecting && self.reset && !self.reset_is_behind;
+        self.writes_behind_reset |= is_behind_reset && !self.queue.is_corked();
         let was_sendable = self.queue.is_sendable();
         self.queue.push(chunk);
         if !was_sendable {
