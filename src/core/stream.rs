@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     write: WriteSide,
     allow_half_open: bool,
     paused: bool,
+    /// Resumed, and nobody has asked for events since.
+    is_resuming: bool,
     timed_out: bool,
     /// Whether there is a transport that has not been released.
     held: bool,
@@ -131,6 +133,7 @@ impl Stream {
             write: WriteSide::Writable,
             allow_half_open,
             paused: false,
+            is_resuming: false,
             timed_out: false,
             held: false,
             destroy_when_finished: false,
@@ -252,6 +255,7 @@ impl Stream {
     }
 
     pub(crate) fn resume(&mut self) {
+        self.is_resuming |= self.paused;
         self.paused = false;
     }
 }
@@ -349,6 +353,7 @@ impl Stream {
 
     /// The consumer asks for its next event, so it has dealt with the last one.
     pub(crate) fn handle_consumer(&mut self) {
+        self.is_resuming = false;
         if self.phase != Phase::Open || self.read != ReadSide::Delivered {
             return;
         }

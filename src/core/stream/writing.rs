@@ -121,7 +121,7 @@ impl Stream {
     pub(crate) fn handle_write_error(&mut self, error: Error) {
         self.failure = Some(error);
         self.write = WriteSide::Failed;
-        self.failed_while_paused = self.paused;
+        self.failed_while_paused = self.paused || self.is_resuming;
         self.clear_queue();
     }
 
