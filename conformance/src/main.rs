@@ -180,7 +180,8 @@ impl Arguments {
                 }
                 Verdict::Diverges(difference) => {
                     divergences += 1;
-                    let smallest = shrink::shrink(scenario.clone(), &departures, &mut node, &mut sockeye)?;
+                    let smallest = shrink::shrink(scenario.clone(), &departures, &mut node, &mut sockeye);
+                    let smallest = smallest.map_err(in_scenario(&name))?;
                     let path = files::write_divergence(&self.out, &name, &smallest)?;
                     println!("{}:\n{smallest}", path.display());
                     match departures.judge(&smallest, &mut node, &mut sockeye)? {

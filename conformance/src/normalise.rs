@@ -39,7 +39,6 @@ impl Names {
     /// What of a snapshot is new since the last one.
     pub fn changes(&mut self, state: &Value, before: Option<&Value>) -> String {
         let state = state.as_object().cloned().unwrap_or_default();
-        // A quiet socket's paused state says `readable`-side details that sockeye does not model: see README.md.
         let changed = state.into_iter().filter(|(name, value)| match before {
             Some(before) => before[name] != *value,
             None => !value.is_null(),

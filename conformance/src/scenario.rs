@@ -131,6 +131,7 @@ const OPTIONS: &[&str] = &[
     "keep_alive_initial_delay",
     "signal",
     "onread",
+    "in_order",
 ];
 
 impl Scenario {

@@ -53,9 +53,11 @@ module.exports = {
       wrap(socket, '_writeGeneric', (inner, writev, data, encoding, callback) => {
         let isLater = false;
         inner(writev, data, encoding, (error) => {
-          const isCutOff = !error && isLater && socket.destroyed;
-          if (isCutOff) depart();
-          callback(isCutOff ? socket.errored ?? destroyed('write') : error);
+          if (error || !isLater || !socket.destroyed) return callback(error);
+          depart();
+          socket.cutOff = socket.errored ?? destroyed('write');
+          callback(null);
+          socket.cutOff = null;
         });
         isLater = true;
       });
@@ -306,9 +308,10 @@ module.exports = {
           tellConnect();
           return true;
         }
+        if (event !== 'drain' || !isTelling) return inner(event, ...args);
         // Its turn comes when whoever listens to 'connect' has had theirs.
-        if (event === 'drain') tellConnect();
-        return event === 'drain' && socket.destroyed ? false : inner(event, ...args);
+        tellConnect();
+        return socket.destroyed || socket.writableEnded ? false : inner(event, ...args);
       });
     },
   },

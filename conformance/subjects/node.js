@@ -69,7 +69,7 @@ function begin({ isServer, options, reactions, places, departures }) {
   };
   const controller = new AbortController();
   if (values.signal && !isServer) nodeOptions.signal = controller.signal;
-  world = { controller, onread: values.onread, hasSignal: values.signal, records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, departures, departed: new Set(), isOver: false };
+  world = { controller, onread: values.onread, hasSignal: values.signal, isInOrder: values.in_order, records: [], answers: [], told: [], sockets: [], server: null, isListening: false, reactions, reacted: new Set(), places, departures, departed: new Set(), isOver: false };
   if (isServer) watchServer(net.createServer(nodeOptions));
   else watchSocket(makeSocket(nodeOptions));
 }
@@ -188,7 +188,10 @@ function onSocket(entry, name, argument) {
       const number = entry.toldWrites++;
       socket.write(bytes(entry, argument), (error) => {
         activity++;
-        here.told.push({ who: entry.who, number, error: error ? describe(error) : null });
+        // What a departure says that Node does not.
+        error ??= socket.cutOff;
+        const told = { who: entry.who, number, error: error ? describe(error) : null };
+        (here.isInOrder ? here.records : here.told).push(told);
       });
       return undefined;
     }

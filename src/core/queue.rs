@@ -25,8 +25,12 @@ pub(crate) struct WriteQueue {
     held: Option<Box<Held>>,
     high_water_mark: usize,
     corked: u32,
+    /// A write without a byte is in progress: it was the first one while there was no connection.
+    has_empty_request: bool,
     /// Something without a byte was written while corked.
     holds_empty: bool,
+    /// That is all there is to write now.
+    empty_due: bool,
     need_drain: bool,
 }
 
@@ -43,7 +47,15 @@ struct Held {
 
 impl WriteQueue {
     pub(crate) fn new(high_water_mark: usize) -> Self {
-        Self { held: None, high_water_mark, corked: 0, holds_empty: false, need_drain: false }
+        Self {
+            held: None,
+            high_water_mark,
+            corked: 0,
+            has_empty_request: false,
+            holds_empty: false,
+            empty_due: false,
+            need_drain: false,
+        }
     }
 
     /// Node's `writableLength`: everything accepted, less the requests that are out.
@@ -54,6 +66,11 @@ impl WriteQueue {
     /// What of the request in progress has not reached the kernel.
     pub(crate) fn in_progress(&self) -> usize {
         self.held.as_ref().map_or(0, |held| held.remaining)
+    }
+
+    /// Whether a request is in progress, be it without a byte.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.in_progress() > 0 || self.has_empty_request
     }
 
     pub(crate) fn high_water_mark(&self) -> usize {
@@ -85,7 +102,7 @@ impl WriteQueue {
 
     /// Whether there is something that may be written now. While corked that is only the request in progress.
     pub(crate) fn is_sendable(&self) -> bool {
-        self.in_progress() > 0
+        self.in_progress() > 0 || self.empty_due
     }
 
     /// What `write` answers: may more come, or should the writer wait for a drain?
@@ -107,7 +124,8 @@ impl WriteQueue {
 
     /// Adds a chunk behind all others.
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        self.holds_empty |= chunk.is_empty();
+        self.has_empty_request |= self.is_empty() && chunk.is_empty() && self.corked == 0;
+        self.holds_empty |= chunk.is_empty() && self.corked > 0;
         if !chunk.is_empty() {
             self.held.get_or_insert_default().push(chunk);
         }
@@ -173,6 +191,7 @@ impl WriteQueue {
     /// The kernel took `count` bytes from the front. Whether that completed a request.
     pub(crate) fn advance(&mut self, mut count: usize) -> bool {
         let is_corked = self.is_corked();
+        self.empty_due = false;
         let Some(held) = &mut self.held else { return false };
         held.discard(count);
         let mut completed = false;
@@ -201,9 +220,18 @@ impl WriteQueue {
         *self = Self { corked: self.corked, ..Self::new(self.high_water_mark) };
     }
 
+    /// There is a connection: what has no byte is out.
+    pub(crate) fn finish_empty_request(&mut self) {
+        self.has_empty_request = false;
+        self.start_request();
+    }
+
     fn start_request(&mut self) {
-        self.holds_empty &= self.corked > 0;
-        if let (0, Some(held)) = (self.corked, &mut self.held) {
+        if self.corked > 0 {
+            return;
+        }
+        self.empty_due = std::mem::take(&mut self.holds_empty) && self.is_empty();
+        if let (false, Some(held)) = (self.has_empty_request, &mut self.held) {
             held.start_request();
         }
     }

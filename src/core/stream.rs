@@ -41,6 +41,8 @@ pub(crate) struct Stream {
     write: WriteSide,
     allow_half_open: bool,
     paused: bool,
+    /// Resumed, and nobody has asked for events since.
+    is_resuming: bool,
     timed_out: bool,
     /// Whether there is a transport that has not been released.
     held: bool,
@@ -49,6 +51,12 @@ pub(crate) struct Stream {
     reset: bool,
     /// A write or an end was there before the reset and goes out first.
     reset_is_behind: bool,
+    /// A write came behind a reset that goes first, and fails.
+    writes_behind_reset: bool,
+    /// A write waited for the connection when the socket was destroyed. It fails with Close.
+    write_was_waiting: bool,
+    /// Writing failed while nothing was to be read, so nothing is read before that is told.
+    failed_while_paused: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
@@ -125,11 +133,15 @@ impl Stream {
             write: WriteSide::Writable,
             allow_half_open,
             paused: false,
+            is_resuming: false,
             timed_out: false,
             held: false,
             destroy_when_finished: false,
             reset: false,
             reset_is_behind: false,
+            writes_behind_reset: false,
+            write_was_waiting: false,
+            failed_while_paused: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,
@@ -208,6 +220,7 @@ impl Stream {
         self.had_error = error.is_some();
         self.error = error;
         self.closed_before_connection = self.phase == Phase::Connecting;
+        self.write_was_waiting = self.closed_before_connection && self.queue.has_begun();
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
         if !self.is_ready_next() {
             self.forget_connecting();
@@ -226,7 +239,7 @@ impl Stream {
             Phase::Unconnected => self.destroy(Some(Error::socket_closed())),
             Phase::Connecting if !self.reset => {
                 self.reset = true;
-                self.reset_is_behind = self.queue.in_progress() > 0 || self.write != WriteSide::Writable;
+                self.reset_is_behind = self.queue.has_begun() || self.write != WriteSide::Writable;
             }
             Phase::Connecting => {}
             Phase::Open => {
@@ -242,6 +255,7 @@ impl Stream {
     }
 
     pub(crate) fn resume(&mut self) {
+        self.is_resuming |= self.paused;
         self.paused = false;
     }
 }
@@ -340,6 +354,7 @@ impl Stream {
 
     /// The consumer asks for its next event, so it has dealt with the last one.
     pub(crate) fn handle_consumer(&mut self) {
+        self.is_resuming = false;
         if self.phase != Phase::Open || self.read != ReadSide::Delivered {
             return;
         }
@@ -421,7 +436,7 @@ impl Stream {
         }
         match self.write {
             WriteSide::Delivered => self.is_end_told() || self.destroy_when_finished,
-            WriteSide::Failed => self.paused || self.is_end_told(),
+            WriteSide::Failed => self.paused || self.failed_while_paused || self.is_end_told(),
             WriteSide::Writable | WriteSide::Ending | WriteSide::Ended => false,
         }
     }
@@ -443,6 +458,9 @@ impl Stream {
     fn poll_last_event(&mut self) -> Event {
         if let Some(error) = self.error.take() {
             return Event::Error(error);
+        }
+        if self.write_was_waiting {
+            self.failure.get_or_insert_with(Error::closed_before_connection);
         }
         self.phase = Phase::Closed;
         Event::Close { had_error: self.had_error }

@@ -10,6 +10,8 @@ pub struct Records {
     answers: Vec<Value>,
     /// How write callbacks went: apart, since a future's place among the events is the program's affair.
     told: Vec<Value>,
+    /// Callbacks stand among the events after all.
+    is_in_order: bool,
     /// Data that may still grow: how it is cut into chunks is chance.
     data: Option<Data>,
     pub activity: u64,
@@ -23,6 +25,10 @@ struct Data {
 }
 
 impl Records {
+    pub fn new(is_in_order: bool) -> Self {
+        Self { is_in_order, ..Self::default() }
+    }
+
     pub fn push(&mut self, record: Value) {
         self.flush();
         self.activity += 1;
@@ -36,8 +42,12 @@ impl Records {
 
     /// The callback of that socket's write with this number.
     pub fn push_told(&mut self, who: &str, number: usize, error: Option<&Error>) {
+        let told = json!({ "who": who, "number": number, "error": error.map(describe) });
+        if self.is_in_order && who != "server" {
+            return self.push(told);
+        }
         self.activity += 1;
-        self.told.push(json!({ "who": who, "number": number, "error": error.map(describe) }));
+        self.told.push(told);
     }
 
     /// `length` is Node's: of text, in UTF-16 units.

@@ -45,7 +45,7 @@ impl World {
         let reactions = reactions.map(|reaction| (text(&reaction["event"]), reaction["calls"].clone())).collect();
         let signal = CancellationToken::new();
         let world = Rc::new(Self {
-            records: RefCell::default(),
+            records: RefCell::new(Records::new(options.has("in_order"))),
             sockets: RefCell::default(),
             server: server.as_ref().map(|server| server.handle()),
             idle_server: RefCell::new(server),
@@ -168,7 +168,10 @@ impl World {
             return;
         }
         let who = &entry.who;
-        entry.ask_writes(self);
+        // Node tells these before the writes that are out by then.
+        if !matches!(event, Event::Connect | Event::Drain) {
+            entry.ask_writes(self);
+        }
         let name = match &event {
             Event::Data(chunk) => {
                 self.records.borrow_mut().push_data(who, "data", chunk.len(), chunk);

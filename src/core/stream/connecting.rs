@@ -55,9 +55,14 @@ impl Stream {
         self.held = true;
         if self.reset && !self.reset_is_behind {
             self.bytes_unbegun = self.bytes_accepted;
+            self.failure = self.writes_behind_reset.then(Error::socket_closed);
             self.queue.clear();
-            return self.destroy_and_tell(None);
+            self.destroy_and_tell(None);
+            // To what was written behind it, there never was one.
+            self.closed_before_connection = self.writes_behind_reset;
+            return;
         }
+        self.queue.finish_empty_request();
         self.handle_request();
     }
 

@@ -56,6 +56,11 @@ impl Stream {
         self.paused
     }
 
+    /// Whether everything is written and the socket was to close then.
+    pub(crate) fn closes_when_written(&self) -> bool {
+        self.destroy_when_finished && self.is_finished()
+    }
+
     pub(crate) fn has_read_end(&self) -> bool {
         self.read != ReadSide::Flowing
     }

@@ -78,6 +78,8 @@ impl Stream {
 
     pub(crate) fn queue(&mut self, chunk: Bytes) {
         self.bytes_accepted += chunk.len() as u64;
+        let is_behind_reset = self.phase == Phase::Connecting && self.reset && !self.reset_is_behind;
+        self.writes_behind_reset |= is_behind_reset && !self.queue.is_corked();
         let was_sendable = self.queue.is_sendable();
         self.queue.push(chunk);
         if !was_sendable {
@@ -130,6 +132,7 @@ impl Stream {
     pub(crate) fn handle_write_error(&mut self, error: Error) {
         self.failure = Some(error);
         self.write = WriteSide::Failed;
+        self.failed_while_paused = self.paused || self.is_resuming;
         self.clear_queue();
     }
 
