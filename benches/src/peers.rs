@@ -84,7 +84,7 @@ impl Places {
 impl Peer {
     /// Finds a peer; the error says why it cannot take part.
     pub(crate) fn find(name: &str, places: &Places) -> Result<Self, Failure> {
-        let base = name.strip_suffix("-mt").or(name.strip_suffix("-cores")).unwrap_or(name);
+        let base = ["-mt", "-fair", "-cores"].iter().find_map(|flavor| name.strip_suffix(flavor)).unwrap_or(name);
         let threads = if base == name { 1 } else { crate::servers::WORKERS };
         let peer = |program, version| Self { name: name.to_owned(), version, program, threads };
         let script = |arguments| {

@@ -67,12 +67,19 @@ impl Requests {
     }
 }
 
+/// How many tasks a worker runs before it asks for events again, if it has so many. By default it asks so often that new
+/// tasks keep coming before the old ones, most of which wait in the queue that all workers share.
+const FAIR_EVENT_INTERVAL: u32 = 1024;
+const FAIR_GLOBAL_QUEUE_INTERVAL: u32 = 4;
+
 /// How a tokio server is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flavor {
     CurrentThread,
     /// One runtime with `WORKERS` threads.
     MultiThread,
+    /// The same, with [`FAIR_EVENT_INTERVAL`] and [`FAIR_GLOBAL_QUEUE_INTERVAL`].
+    Fair,
     /// `WORKERS` threads, each with a runtime and a listener of its own.
     PerCore,
 }
@@ -95,6 +102,7 @@ pub(crate) fn main(name: &str, flags: &Flags) -> Result<(), Failure> {
     }
     let (program, flavor) = match name.rsplit_once('-') {
         Some((program, "mt")) => (program, Flavor::MultiThread),
+        Some((program, "fair")) => (program, Flavor::Fair),
         Some((program, "cores")) => (program, Flavor::PerCore),
         _ => (name, Flavor::CurrentThread),
     };
@@ -124,7 +132,7 @@ where
     let current_thread = || Builder::new_current_thread().enable_all().build();
     match flavor {
         Flavor::CurrentThread => block_on(&current_thread()?, serve(listen()?)),
-        Flavor::MultiThread => {
+        Flavor::MultiThread | Flavor::Fair => {
             let (cores, started) = (sys::cores()?, AtomicUsize::new(0));
             // Left to itself, the scheduler now and then keeps both on one core for seconds, beside an idle or a foreign one.
             let pin_next = move || {
@@ -133,6 +141,9 @@ where
                 let _ = sys::pin(&[cores[index % cores.len()]]);
             };
             let mut builder = Builder::new_multi_thread();
+            if flavor == Flavor::Fair {
+                builder.event_interval(FAIR_EVENT_INTERVAL).global_queue_interval(FAIR_GLOBAL_QUEUE_INTERVAL);
+            }
             let runtime = builder.worker_threads(WORKERS).on_thread_start(pin_next).enable_all().build()?;
             block_on(&runtime, serve(listen()?))
         }
