@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 /// Far below what the kernel holds for a connection.
 const SMALL: &[usize] = &[0, 1, 5, 100, 1000, 5000, 16 * 1024];
 /// Far above it.
-const LARGE: &[usize] = &[20_000_000, 24_000_000];
+const LARGE: &[usize] = &[12_000_000, 16_000_000];
 
 /// A timeout is far longer than a step, and the wait for it far longer than twice the timeout.
 const SET_TIMEOUT: &str = "set_timeout 200";
