@@ -12,6 +12,9 @@ use crate::scenario::PeerAction;
 /// What a peer takes at once, at most.
 const SCRATCH: usize = 256 * 1024;
 
+/// Together with what the sender's kernel holds, far below what scenarios call a large write.
+const RECEIVE_BUFFER: usize = 256 * 1024;
+
 pub struct Peer {
     listener: Socket,
     /// Bound and not listening: nobody can connect there.
@@ -50,6 +53,8 @@ impl Peer {
             refusing.bind(&local)?;
             (listener, Some(refusing))
         };
+        // A buffer of a given size does not grow: what the kernel takes hangs on nothing that was before.
+        listener.set_recv_buffer_size(RECEIVE_BUFFER)?;
         listener.listen(64)?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, refusing, is_unix, connections: Vec::new(), scratch: vec![0; SCRATCH] })
@@ -141,6 +146,7 @@ impl Peer {
     fn connect(&self, server: Option<&SockAddr>) -> io::Result<Socket> {
         let server = server.ok_or(ErrorKind::NotFound)?;
         let socket = Socket::new(server.domain(), Type::STREAM, None)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.connect(server)?;
         Ok(socket)
     }

@@ -23,6 +23,21 @@ module.exports = {
     },
   },
 
+  closed_when_written: {
+    socket(socket, depart) {
+      let isSoon = false;
+      wrap(socket, 'destroySoon', (inner) => {
+        isSoon = true;
+        return inner();
+      });
+      wrap(socket, '_reset', (inner) => {
+        if (!isSoon || !socket.writableFinished) return inner();
+        depart();
+        return socket.destroy();
+      });
+    },
+  },
+
   connect_again: {
     socket(socket, depart) {
       let isClosed = false;

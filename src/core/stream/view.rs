@@ -91,7 +91,10 @@ impl Stream {
     pub(crate) fn failure_of(&self, method: &str) -> Error {
         match &self.failure {
             Some(error) => error.clone(),
-            None if self.closed_before_connection => Error::closed_before_connection(),
+            // What a cork held back was not waiting for the connection.
+            None if self.closed_before_connection && (self.write_was_waiting || !self.queue.is_corked()) => {
+                Error::closed_before_connection()
+            }
             None => Error::destroyed(method),
         }
     }
