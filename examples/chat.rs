@@ -39,8 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::with_options(ServerOptions::new().no_delay(true).keep_alive(true))
         .on_connection(move |socket| serve(chat.clone(), socket, idle));
     server.set_max_connections(Some(MAX_MEMBERS));
-    server.listen(endpoint).await?;
-    println!("chat on {}", server.address().ok_or("the server is closed")?);
+    println!("chat on {}", server.listen(endpoint).await?);
 
     tokio::select! { _ = interrupted.recv() => {}, _ = terminated.recv() => {} }
     for socket in server.sockets() {

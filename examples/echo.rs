@@ -43,10 +43,7 @@ fn bad_port(received: &str) -> String {
 
 async fn serve(endpoint: impl IntoEndpoint) -> sockeye::Result<Server> {
     let server = Server::new().on_connection(echo);
-    server.listen(endpoint).await?;
-    if let Some(address) = server.address() {
-        println!("server bound to {address}");
-    }
+    println!("server bound to {}", server.listen(endpoint).await?);
     Ok(server)
 }
 

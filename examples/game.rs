@@ -43,8 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::with_options(ServerOptions::new().no_delay(true).keep_alive(true))
         .on_connection(move |socket| play(joined.clone(), socket));
     server.set_max_connections(Some(MAX_PLAYERS.into()));
-    server.listen(endpoint).await?;
-    println!("game on {}", server.address().ok_or("the server is closed")?);
+    println!("game on {}", server.listen(endpoint).await?);
 
     let mut ticks = interval(Duration::from_secs(1) / rate.get().into());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

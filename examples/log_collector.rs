@@ -49,8 +49,8 @@ async fn main() -> Result<()> {
         let server =
             Server::with_options(options).on_connection(move |socket| serve(socket, to_log.clone(), stop.clone()));
         server.set_max_connections(Some(MAX_CONNECTIONS));
-        server.listen_with(&endpoint, ListenOptions::new().replace_stale(true).writable_all(true)).await?;
-        println!("listening on {}", server.address().map_or(endpoint, |address| address.to_string()));
+        let options = ListenOptions::new().replace_stale(true).writable_all(true);
+        println!("listening on {}", server.listen_with(&endpoint, options).await?);
         servers.push(server);
     }
     tokio::select! {

@@ -48,10 +48,7 @@ async fn main() -> sockeye::Result<()> {
         forward(client, upstream.clone().connect(target.clone()))
     });
     server.set_max_connections(Some(setting("MAX_CONNECTIONS", 400)?)); // each takes two descriptors, of mostly 1024
-    server.listen(listen.as_str()).await?;
-    if let Some(address) = server.address() {
-        tracing::info!("listening on {address}");
-    }
+    tracing::info!("listening on {}", server.listen(listen.as_str()).await?);
 
     loop {
         tokio::select! {

@@ -56,10 +56,7 @@ async fn main() -> sockeye::Result<()> {
         }
     });
     server.set_max_connections(Some(setting("MAX_CONNECTIONS", 500)?));
-    server.listen(endpoint.as_str()).await?;
-    if let Some(address) = server.address() {
-        tracing::info!("listening on {address}");
-    }
+    tracing::info!("listening on {}", server.listen(endpoint.as_str()).await?);
 
     loop {
         tokio::select! {

@@ -143,6 +143,12 @@ impl IntoEndpoint for Endpoint {
     }
 }
 
+impl IntoEndpoint for &Address {
+    fn into_endpoint(self) -> Result<Endpoint> {
+        self.clone().into_endpoint()
+    }
+}
+
 impl IntoEndpoint for &Endpoint {
     fn into_endpoint(self) -> Result<Endpoint> {
         self.clone().into_endpoint()

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-use crate::address::display_path;
+use crate::address::{Address, display_path};
 use crate::before::is_before;
 use crate::endpoint::{Endpoint, IntoEndpoint};
 use crate::error::{Error, Result, Target};
@@ -30,8 +30,8 @@ impl ServerHandle {
     /// [`ServerEvent::Error`] tells how it went, otherwise the future does.
     ///
     /// A port alone means every local address, IPv6 and IPv4 (`::`, or `0.0.0.0` where there is no IPv6); port 0 is a
-    /// free one, which [`address`](Self::address) tells. A host name is resolved, and its first address taken. A path
-    /// must not exist yet; its socket file is removed when the server closes.
+    /// free one. The future gives the [`address`](Self::address) with the port that it is. A host name is resolved, and
+    /// its first address taken. A path must not exist yet; its socket file is removed when the server closes.
     ///
     /// [`ServerEvent::Listening`]: crate::ServerEvent::Listening
     /// [`ServerEvent::Error`]: crate::ServerEvent::Error
@@ -48,11 +48,11 @@ impl ServerHandle {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> sockeye::Result<()> {
     /// let server = sockeye::Server::new();
-    /// server.listen("localhost:0").await?;
-    /// println!("opened server on {}", server.address().unwrap());
+    /// let address = server.listen("localhost:0").await?;
+    /// println!("opened server on {address}");
     ///
     /// let other = sockeye::Server::new();
-    /// let error = other.listen(server.address().unwrap()).await.unwrap_err();
+    /// let error = other.listen(address).await.unwrap_err();
     /// assert_eq!(error.code(), "EADDRINUSE");
     /// # Ok(())
     /// # }
@@ -130,7 +130,7 @@ enum Where {
     Handle(OwnedFd),
 }
 
-/// Becomes ready when a server listens, or cannot: what [`ServerHandle::listen`] returns.
+/// Becomes ready when a server listens, with the address, or cannot: what [`ServerHandle::listen`] returns.
 ///
 /// Dropping it changes nothing.
 #[must_use = "an error at the call is told by nobody else"]
@@ -140,9 +140,9 @@ pub struct Listen {
 }
 
 impl Future for Listen {
-    type Output = Result<()>;
+    type Output = Result<Address>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Address>> {
         match &self.started {
             Ok(outcome) => self.shared.poll_outcome(outcome, cx),
             Err(error) => Poll::Ready(Err(error.clone())),

@@ -326,3 +326,31 @@ async fn what_is_no_stale_socket_file_is_not_replaced() {
     })
     .await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn servers_that_reuse_a_port_share_its_connections() {
+    bounded(async {
+        let options = ListenOptions::new().reuse_port(true);
+        let (mut first, mut second) = (Server::new(), Server::new());
+        let address = first.listen_with("127.0.0.1:0", options.clone()).await.unwrap();
+        assert_eq!(second.listen_with(&address, options).await.unwrap(), address);
+        let refused = Server::new().listen(&address).await.unwrap_err();
+        assert_eq!(refused.code(), "EADDRINUSE");
+
+        let mut shares = [0, 0];
+        while shares.contains(&0) {
+            let client = connect(&address).await.unwrap();
+            let accepted = tokio::select! {
+                socket = first.accept() => (0, socket),
+                socket = second.accept() => (1, socket),
+            };
+            let (share, Some(socket)) = accepted else { panic!("a server is closed") };
+            shares[share] += 1;
+            assert!(shares.iter().sum::<usize>() < 1000, "{shares:?}");
+            socket.end_with("served");
+            assert_eq!(text(client).await, "served");
+        }
+    })
+    .await;
+}

@@ -21,7 +21,7 @@ async fn listen(transport: Transport) -> (Server, Address) {
         Transport::Tcp => server.listen("127.0.0.1:0").await.unwrap(),
         Transport::Unix => server.listen(common::socket_path()).await.unwrap(),
         Transport::Memory => unreachable!("nobody connects to memory"),
-    }
+    };
     let address = server.address().unwrap();
     (server, address)
 }

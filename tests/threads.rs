@@ -322,7 +322,7 @@ async fn a_server_closed_and_opened_from_anywhere_serves_in_the_end() {
                         0 => drop(server.close()),
                         1 => drop(server.listen("127.0.0.1:0")),
                         2 => match server.listen("127.0.0.1:0").await {
-                            Ok(()) => {}
+                            Ok(_) => {}
                             Err(error) => assert!(
                                 ["ERR_SERVER_ALREADY_LISTEN", "ERR_SERVER_NOT_RUNNING"].contains(&error.code()),
                                 "{error}"

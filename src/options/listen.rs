@@ -29,6 +29,7 @@ pub struct ListenOptions {
     pub(crate) readable_all: bool,
     pub(crate) writable_all: bool,
     pub(crate) ipv6_only: bool,
+    pub(crate) reuse_port: bool,
     pub(crate) signal: Option<CancellationToken>,
 }
 
@@ -45,6 +46,7 @@ impl ListenOptions {
             readable_all: false,
             writable_all: false,
             ipv6_only: false,
+            reuse_port: false,
             signal: None,
         }
     }
@@ -121,6 +123,39 @@ impl ListenOptions {
     /// `ipv6Only`.
     pub fn ipv6_only(mut self, only: bool) -> Self {
         self.ipv6_only = only;
+        self
+    }
+
+    /// Whether several servers, in this process or others of the same user, may listen on the port at once; the system
+    /// then spreads the connections over them. Off by default. Systems that cannot do that refuse with `ENOTSUP`. Only
+    /// for TCP. Node's `reusePort`, as of v23.
+    ///
+    /// With it, each core can have a runtime and a server of its own, which share nothing:
+    ///
+    /// ```no_run
+    /// use sockeye::{ListenOptions, Server};
+    ///
+    /// fn serve() -> sockeye::Result<()> {
+    ///     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    ///     runtime.block_on(async {
+    ///         let server = Server::new().on_connection(|mut socket| async move {
+    ///             let echo = socket.handle();
+    ///             socket.pipe(&echo).await.map(drop)
+    ///         });
+    ///         server.listen_with(8124, ListenOptions::new().reuse_port(true)).await?;
+    ///         server.closed().await
+    ///     })
+    /// }
+    ///
+    /// let cores = std::thread::available_parallelism()?.get();
+    /// let threads: Vec<_> = (0..cores).map(|_| std::thread::spawn(serve)).collect();
+    /// for thread in threads {
+    ///     thread.join().expect("a server has panicked")?;
+    /// }
+    /// # sockeye::Result::<()>::Ok(())
+    /// ```
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.reuse_port = reuse;
         self
     }
 

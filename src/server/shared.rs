@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::roll::Roll;
+use crate::address::Address;
 use crate::block_list::BlockList;
 use crate::core::accept::{Accept, AcceptFailure, Verdict};
 use crate::core::stream::Stream as Core;
@@ -174,13 +175,16 @@ impl ServerShared {
         Poll::Pending
     }
 
-    pub(crate) fn poll_outcome(&self, outcome: &Arc<Outcome>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    /// Where the server listens, as soon as that `listen` has come to its end.
+    pub(crate) fn poll_outcome(&self, outcome: &Arc<Outcome>, cx: &mut Context<'_>) -> Poll<Result<Address>> {
         let mut state = self.lock();
         match outcome.result.get() {
             Some(result) => {
                 state.events.retain(|event| !event.is_of(outcome));
-                let is_closed = result.is_ok() && state.generation != outcome.generation;
-                Poll::Ready(if is_closed { Err(Error::not_running()) } else { result.clone() })
+                let is_current = state.generation == outcome.generation;
+                let listener = state.listener.as_ref().filter(|_| is_current);
+                let address = listener.and_then(Listener::address);
+                Poll::Ready(result.clone().and(address.ok_or_else(Error::not_running)))
             }
             None => {
                 state.wait(cx);

@@ -229,7 +229,7 @@ impl State {
                 Io::Release { reset } => {
                     if reset {
                         transport.prepare_reset();
-                    } else if self.core.closes_when_written() && !self.core.has_read_end() {
+                    } else if self.core.has_a_tail_to_lose(transport.can_reset()) {
                         transport.discard_unread();
                     }
                     if !self.core.is_destroyed() && !self.core.is_detached() {

@@ -32,7 +32,7 @@ pub(crate) enum Listener {
 
 impl Listener {
     pub(crate) fn tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
-        tcp::listen(address, backlog(options), options.ipv6_only).map(Self::Tcp)
+        tcp::listen(address, backlog(options), options).map(Self::Tcp)
     }
 
     #[cfg(unix)]

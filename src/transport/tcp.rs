@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::error::{Error, Result, Target};
+use crate::options::ListenOptions;
 
 /// With these, a dead peer is noticed ten seconds after the first probe: libuv's choice.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,15 +29,26 @@ pub(crate) fn socket(remote: SocketAddr, local: Option<SocketAddr>) -> Result<Tc
     Ok(socket)
 }
 
-pub(crate) fn listen(address: SocketAddr, backlog: i32, only_v6: bool) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, backlog: i32, options: &ListenOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(only_v6)?;
+        socket.set_only_v6(options.ipv6_only)?;
+    }
+    if options.reuse_port {
+        set_reuse_port(&socket)?;
     }
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Some systems have an option of this name that gives all connections to one of the sockets.
+fn set_reuse_port(socket: &Socket) -> io::Result<()> {
+    if cfg!(any(target_os = "linux", target_os = "android", target_os = "dragonfly")) {
+        return socket.set_reuse_port(true);
+    }
+    Err(io::Error::from_raw_os_error(libc::ENOTSUP))
 }
 
 /// A delay below one second leaves the system's idle time, interval and count as they are; so does switching off.

@@ -56,9 +56,10 @@ impl Stream {
         self.paused
     }
 
-    /// Whether everything is written and the socket was to close then.
-    pub(crate) fn closes_when_written(&self) -> bool {
-        self.destroy_when_finished && self.is_finished()
+    /// Whether what was written last may still be under way when the socket closes, so that unread input must not turn the
+    /// close into a reset. Where there are no resets, this matters only to those who close for that reason.
+    pub(crate) fn has_a_tail_to_lose(&self, can_reset: bool) -> bool {
+        self.is_finished() && !self.has_read_end() && (can_reset || self.destroy_when_finished)
     }
 
     pub(crate) fn has_read_end(&self) -> bool {
