@@ -340,7 +340,7 @@ async fn servers_that_reuse_a_port_share_its_connections() {
 
         let mut shares = [0, 0];
         while shares.contains(&0) {
-            let client = connect(&address).await.unwrap();
+            let mut client = connect(&address).await.unwrap();
             let accepted = tokio::select! {
                 socket = first.accept() => (0, socket),
                 socket = second.accept() => (1, socket),
@@ -349,7 +349,7 @@ async fn servers_that_reuse_a_port_share_its_connections() {
             shares[share] += 1;
             assert!(shares.iter().sum::<usize>() < 1000, "{shares:?}");
             socket.end_with("served");
-            assert_eq!(text(client).await, "served");
+            assert_eq!(text(&mut client).await, "served");
         }
     })
     .await;
