@@ -26,6 +26,7 @@ module.exports = {
   closed_when_written: {
     socket(socket, depart) {
       let isSoon = false;
+      socket.prependListener('close', () => { isSoon = false; });
       wrap(socket, 'destroySoon', (inner) => {
         isSoon = true;
         return inner();
@@ -175,6 +176,7 @@ module.exports = {
         depart();
       });
       let isSoon = false;
+      socket.prependListener('close', () => { isSoon = false; });
       wrap(socket, 'destroySoon', (inner) => {
         isSoon = true;
         return inner();

@@ -465,6 +465,10 @@ impl Future for Acceptor {
                 *may_restart = false;
                 continue;
             }
+            // With `on_connection`, many a program never asks for events.
+            if let ServerEvent::Error(error) = &event {
+                tracing::warn!(%error, "cannot accept");
+            }
             state.push(Untold::Event(event));
             let consumer = state.consumer.take();
             drop(state);
