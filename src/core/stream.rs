@@ -109,7 +109,7 @@ enum WriteSide {
 pub(crate) enum Io {
     /// Write [`Stream::slices`], then [`Stream::handle_written`].
     Write,
-    /// Send the FIN, then [`Stream::handle_shutdown`].
+    /// Send the FIN, then [`Stream::handle_shutdown`]. Not where the transport is to be released as well, which sends it.
     Shutdown,
     /// Release the transport, with a reset if asked for; then [`Stream::handle_released`].
     Release { reset: bool },
@@ -342,6 +342,8 @@ impl Stream {
         match self.write {
             WriteSide::Failed => None,
             _ if self.queue.is_sendable() => Some(Io::Write),
+            // Closing sends the FIN, too.
+            WriteSide::Ending if self.destroy_when_finished || self.is_end_told() => Some(Io::Release { reset: false }),
             WriteSide::Ending => Some(Io::Shutdown),
             WriteSide::Ended | WriteSide::Delivered if self.destroy_when_finished => Some(Io::Release { reset: false }),
             _ => None,
@@ -350,6 +352,9 @@ impl Stream {
 
     pub(crate) fn handle_released(&mut self) {
         self.held = false;
+        if self.write == WriteSide::Ending && !self.is_destroyed() {
+            self.write = WriteSide::Ended;
+        }
     }
 
     /// The consumer asks for its next event, so it has dealt with the last one.

@@ -59,7 +59,8 @@ impl Stream {
     /// Whether what was written last may still be under way when the socket closes, so that unread input must not turn the
     /// close into a reset. Where there are no resets, this matters only to those who close for that reason.
     pub(crate) fn has_a_tail_to_lose(&self, can_reset: bool) -> bool {
-        self.is_finished() && !self.has_read_end() && (can_reset || self.destroy_when_finished)
+        let is_written = self.is_finished() || !self.is_destroyed();
+        is_written && !self.has_read_end() && (can_reset || self.destroy_when_finished)
     }
 
     pub(crate) fn has_read_end(&self) -> bool {
