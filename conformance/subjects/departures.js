@@ -137,16 +137,19 @@ module.exports = {
 
   listening_once: {
     server(server, depart) {
-      let isForgotten = false;
+      let closes = 0;
+      let forgottenBy = 0;
       wrap(server, 'close', (inner, callback) => {
-        isForgotten = true;
+        closes += 1;
+        const close = closes;
+        forgottenBy = close;
         // What was to be told in the turn of the close comes before this.
-        process.nextTick(() => { isForgotten = false; });
+        process.nextTick(() => { if (forgottenBy === close) forgottenBy = 0; });
         return inner(callback);
       });
       wrap(server, 'emit', (inner, event, ...args) => {
-        if (event !== 'listening' || !isForgotten) return inner(event, ...args);
-        isForgotten = false;
+        if (event !== 'listening' || forgottenBy === 0) return inner(event, ...args);
+        forgottenBy = 0;
         depart();
         return false;
       });
