@@ -92,6 +92,24 @@ fn unless_blocked(count: isize) -> io::Result<Option<usize>> {
     }
 }
 
+/// Moves at most `length` bytes from one descriptor to another, one of which is a pipe; `None` if there is nothing, or no
+/// room.
+pub(crate) fn splice(from: RawFd, to: RawFd, length: usize) -> io::Result<Option<usize>> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    // SAFETY: null pointers ask for no offsets.
+    unless_blocked(unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), length, flags) })
+}
+
+/// A pipe: the end to read, and the end to write.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors, which are new and ours.
+    unsafe {
+        check(libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC))?;
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
+}
+
 /// The next waiting connection of a non-blocking listener.
 pub(crate) fn accept(listener: RawFd) -> io::Result<Option<OwnedFd>> {
     // SAFETY: null pointers ask for no address.

@@ -3,6 +3,7 @@
 
 mod epoll;
 mod sockeye;
+mod splice;
 mod tokio;
 
 use std::io::{self, Write};
@@ -98,6 +99,10 @@ pub(crate) fn main(name: &str, flags: &Flags) -> Result<(), Failure> {
     match name {
         "epoll" => return epoll::serve(listen()?, mode, LARGE_BUFFER, flags.is_on("awake")),
         "epoll-16k" => return epoll::serve(listen()?, mode, SMALL_BUFFER, false),
+        "epoll-splice" => match mode {
+            Mode::Proxy(port) => return splice::serve(&listen()?, port),
+            _ => return Err("it only passes on".into()),
+        },
         _ => {}
     }
     let (program, flavor) = match name.rsplit_once('-') {

@@ -162,6 +162,38 @@ const ECHO: Workload = Workload {
     most_rounds: usize::MAX,
 };
 
+const PROXY: Workload = Workload {
+    name: "proxy",
+    title: "16 KiB passed on to an echo server and back, on 50 connections, four in flight on each",
+    kind: Kind::Load {
+        mode: "proxy",
+        shape: "closed",
+        connections: 50,
+        size: 16 << 10,
+        answer: 16 << 10,
+        in_flight: 4,
+    },
+    peers: &[
+        "epoll",
+        "epoll-16k",
+        "epoll-splice",
+        "sockeye-pipe",
+        "sockeye-async",
+        "tokio",
+        "tokio-64k",
+        "sockeye-pipe-mt",
+        "tokio-mt",
+        "haproxy",
+        "go",
+        "node",
+        "node26",
+        "bun",
+        "deno",
+    ],
+    columns: BULK,
+    ..ECHO
+};
+
 const IDLE: Workload = Workload {
     name: "idle-10k",
     title: "10,000 idle connections",
@@ -264,35 +296,19 @@ static WORKLOADS: &[Workload] = &[
         ],
         ..ECHO
     },
+    PROXY,
     Workload {
-        name: "proxy",
-        title: "16 KiB passed on to an echo server and back, on 50 connections, four in flight on each",
+        name: "proxy-bulk",
+        title: "1 MiB passed on to an echo server and back, on 10 connections, one in flight on each",
         kind: Kind::Load {
             mode: "proxy",
             shape: "closed",
-            connections: 50,
-            size: 16 << 10,
-            answer: 16 << 10,
-            in_flight: 4,
+            connections: 10,
+            size: 1 << 20,
+            answer: 1 << 20,
+            in_flight: 1,
         },
-        peers: &[
-            "epoll",
-            "epoll-16k",
-            "sockeye-pipe",
-            "sockeye-async",
-            "tokio",
-            "tokio-64k",
-            "sockeye-pipe-mt",
-            "tokio-mt",
-            "haproxy",
-            "go",
-            "node",
-            "node26",
-            "bun",
-            "deno",
-        ],
-        columns: BULK,
-        ..ECHO
+        ..PROXY
     },
     IDLE,
     Workload {
