@@ -230,7 +230,7 @@ module.exports = {
         });
       });
       wrap(socket, '_reset', (inner) => {
-        if (sendFin === null) return inner();
+        if (sendFin === null || socket.destroyed) return inner();
         depart();
         const handle = socket._handle;
         let onClosed;
