@@ -336,7 +336,12 @@ function finish() {
 
 function reply(answer) {
   const data = Buffer.from(JSON.stringify(answer) + '\n');
-  for (let at = 0; at < data.length;) at += fs.writeSync(1, data, at);
+  try {
+    for (let at = 0; at < data.length;) at += fs.writeSync(1, data, at);
+  } catch {
+    // The driver is gone.
+    process.exit(1);
+  }
 }
 
 let pendingInput = '';
