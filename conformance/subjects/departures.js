@@ -105,6 +105,7 @@ module.exports = {
         while (socket.writableCorked > 0) socket.uncork();
         socket._writableState.needDrain = false;
         socket._pendingData = null;
+        socket.resetAndClosing = false;
         // It has left its server's count once.
         socket.server = socket._server = null;
         while (socket.listeners('finish').includes(socket.destroy)) socket.removeListener('finish', socket.destroy);
