@@ -150,21 +150,17 @@ pin_project! {
     struct Serving<T> {
         #[pin]
         task: T,
-        handle: SocketHandle,
-    }
-
-    impl<T> PinnedDrop for Serving<T> {
-        fn drop(this: Pin<&mut Self>) {
-            this.handle.lock().is_served = false;
-        }
+        served: Served,
     }
 }
 
+/// Makes a connection count for as long as it lives.
+struct Served(SocketHandle);
+
 impl<T> Serving<T> {
     fn new(listener: &impl Fn(Socket) -> T, socket: Socket) -> Self {
-        let handle = socket.handle();
-        handle.lock().is_served = true;
-        Self { task: listener(socket), handle }
+        let served = Served::new(socket.handle());
+        Self { task: listener(socket), served }
     }
 }
 
@@ -175,9 +171,22 @@ impl<T: Future<Output: ConnectionOutput>> Future for Serving<T> {
         let this = self.project();
         if let Some(error) = ready!(this.task.poll(cx)).into_failure() {
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::debug!(error, peer = ?this.handle.peer_addr(), "a connection ended with an error");
+            tracing::debug!(error, peer = ?this.served.0.peer_addr(), "a connection ended with an error");
         }
         Poll::Ready(())
+    }
+}
+
+impl Served {
+    fn new(handle: SocketHandle) -> Self {
+        handle.lock().is_served = true;
+        Self(handle)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.lock().is_served = false;
     }
 }
 

@@ -87,6 +87,19 @@ mod closing {
     }
 
     #[tokio::test]
+    async fn does_not_wait_for_a_listener_that_has_panicked() {
+        bounded(async {
+            let refuse = |_socket| -> std::future::Ready<()> { panic!("as this test wants it") };
+            let server = Server::new().on_connection(refuse);
+            server.listen("127.0.0.1:0").await.unwrap();
+            let client = connect(&server.address().unwrap()).await;
+            assert_eq!(text_of(client).await, "");
+            server.close().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn waits_for_what_a_dropped_connection_still_sends() {
         bounded(async {
             for endpoint in endpoints() {

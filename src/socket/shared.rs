@@ -159,6 +159,9 @@ impl<'a> Locked<'a> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let state = &mut *self.state;
+        if state.reference.is_none() && state.is_active() {
+            state.reference = Some(Reference::new());
+        }
         if state.has_consequences() {
             self.consequences = Some(Box::new(state.take_consequences(self.shared)));
         }
@@ -386,7 +389,7 @@ impl State {
             || (self.wake_flusher || self.core.is_destroyed()) && self.is_flusher_waiting()
             || self.has_waiters()
             || (self.core.is_released() && self.holds_something())
-            || self.reference.is_some() != self.is_active()
+            || (self.reference.is_some() && !self.is_active())
     }
 
     fn take_consequences(&mut self, shared: &Arc<Shared>) -> Consequences {
@@ -409,11 +412,8 @@ impl State {
             consequences.connection = self.connection.take_if(|_| !self.is_served);
             consequences.abort = self.extra.as_mut().and_then(|extra| extra.connect_task.take());
         }
-        if self.reference.is_some() != self.is_active() {
-            match self.reference.take() {
-                None => self.reference = Some(Reference::new()),
-                reference => consequences.reference = reference,
-            }
+        if !self.is_active() {
+            consequences.reference = self.reference.take();
         }
         consequences
     }
