@@ -63,10 +63,8 @@ pub(crate) struct Stream {
     closed_before_connection: bool,
     /// Whether the program is told of an error before Close.
     had_error: bool,
-    /// The error that is to be told.
-    error: Option<Error>,
-    /// Why writes fail: the first error there was, told or not.
-    failure: Option<Error>,
+    /// Most sockets never have any.
+    trouble: Option<Box<Trouble>>,
     queue: WriteQueue,
     /// Those that have a timeout pay for it.
     idle: Option<Box<Idle>>,
@@ -74,6 +72,16 @@ pub(crate) struct Stream {
     bytes_read: u64,
     bytes_accepted: u64,
     bytes_flushed: u64,
+}
+
+/// What has gone wrong.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// The error that is to be told.
+    error: Option<Error>,
+    /// Why writes fail: the first error there was, told or not.
+    failure: Option<Error>,
+    /// What was accepted and never begun.
     bytes_unbegun: u64,
 }
 
@@ -146,15 +154,13 @@ impl Stream {
             ended_by_peer: false,
             closed_before_connection: false,
             had_error: false,
-            error: None,
-            failure: None,
+            trouble: None,
             queue: WriteQueue::new(high_water_mark),
             idle: None,
             connect_events: None,
             bytes_read: 0,
             bytes_accepted: 0,
             bytes_flushed: 0,
-            bytes_unbegun: 0,
         }
     }
 
@@ -177,7 +183,7 @@ impl Stream {
     /// Ends the write side, behind everything that was written. Does nothing when it has ended already.
     pub(crate) fn end(&mut self) {
         // A socket that was destroyed without an error takes note of an end, which later writes are told of.
-        let counts = !self.is_destroyed() || self.failure.is_none();
+        let counts = !self.is_destroyed() || self.first_failure().is_none();
         if self.phase == Phase::Unconnected && self.queue.is_holding() {
             return self.handle_write_error(Error::socket_closed());
         }
@@ -214,11 +220,12 @@ impl Stream {
         if self.is_destroyed() {
             return;
         }
-        if self.failure.is_none() {
-            self.failure.clone_from(&error);
-        }
         self.had_error = error.is_some();
-        self.error = error;
+        if let Some(error) = error {
+            let trouble = self.trouble();
+            trouble.failure.get_or_insert_with(|| error.clone());
+            trouble.error = Some(error);
+        }
         self.closed_before_connection = self.phase == Phase::Connecting;
         self.write_was_waiting = self.closed_before_connection && self.queue.has_begun();
         // Node emits 'connect' and 'ready' in one go: who destroys in between still gets the second.
@@ -287,7 +294,7 @@ impl Stream {
     }
 
     pub(crate) fn handle_read_error(&mut self, error: Error) {
-        let error = self.failure.clone().unwrap_or(error);
+        let error = self.first_failure().cloned().unwrap_or(error);
         self.destroy(Some(error));
     }
 
@@ -453,7 +460,7 @@ impl Stream {
 
     /// Destroys for the reason for which writing has failed, if it has.
     fn destroy_failed(&mut self) {
-        self.destroy(self.failure.clone());
+        self.destroy(self.first_failure().cloned());
     }
 
     fn is_end_told(&self) -> bool {
@@ -461,11 +468,11 @@ impl Stream {
     }
 
     fn poll_last_event(&mut self) -> Event {
-        if let Some(error) = self.error.take() {
+        if let Some(error) = self.trouble.as_mut().and_then(|trouble| trouble.error.take()) {
             return Event::Error(error);
         }
         if self.write_was_waiting {
-            self.failure.get_or_insert_with(Error::closed_before_connection);
+            self.trouble().failure.get_or_insert_with(Error::closed_before_connection);
         }
         self.phase = Phase::Closed;
         Event::Close { had_error: self.had_error }
@@ -474,8 +481,14 @@ impl Stream {
     /// What was accepted and never begun no longer counts as written, as in Node.
     fn clear_queue(&mut self) {
         let unbegun = self.queue.not_begun();
-        self.bytes_unbegun += unbegun as u64;
+        if unbegun > 0 {
+            self.trouble().bytes_unbegun += unbegun as u64;
+        }
         self.queue.clear();
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
     }
 }
 

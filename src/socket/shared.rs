@@ -440,3 +440,14 @@ pub(crate) fn now() -> Instant {
 pub(super) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every connection pays for it. What only some need belongs into a box.
+    #[test]
+    fn a_socket_stays_small() {
+        assert!(size_of::<Shared>() <= 280, "{}", size_of::<Shared>());
+    }
+}

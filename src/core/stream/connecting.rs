@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Phase, Stream, WriteSide};
+use super::{Phase, Stream, Trouble, WriteSide};
 use crate::address::Address;
 use crate::error::Error;
 use crate::event::{Event, Lookup};
@@ -54,8 +54,9 @@ impl Stream {
         self.phase = Phase::Open;
         self.held = true;
         if self.reset && !self.reset_is_behind {
-            self.bytes_unbegun = self.bytes_accepted;
-            self.failure = self.writes_behind_reset.then(Error::socket_closed);
+            let failure = self.writes_behind_reset.then(Error::socket_closed);
+            let bytes_unbegun = self.bytes_accepted;
+            self.trouble = Some(Box::new(Trouble { error: None, failure, bytes_unbegun }));
             self.queue.clear();
             self.destroy_and_tell(None);
             // To what was written behind it, there never was one.

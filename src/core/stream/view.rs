@@ -85,13 +85,17 @@ impl Stream {
         }
     }
 
+    pub(super) fn first_failure(&self) -> Option<&Error> {
+        self.trouble.as_ref()?.failure.as_ref()
+    }
+
     /// Why writes fail: the error that destroyed the socket, or that it is destroyed.
     pub(crate) fn failure(&self) -> Error {
         self.failure_of("write")
     }
 
     pub(crate) fn failure_of(&self, method: &str) -> Error {
-        match &self.failure {
+        match self.first_failure() {
             Some(error) => error.clone(),
             // What a cork held back was not waiting for the connection.
             None if self.closed_before_connection && (self.write_was_waiting || !self.queue.is_corked()) => {
@@ -121,7 +125,7 @@ impl Stream {
 
     /// Node's `bytesWritten`: what was accepted, less what was thrown away before it was begun.
     pub(crate) fn bytes_written(&self) -> u64 {
-        self.bytes_accepted - self.bytes_unbegun
+        self.bytes_accepted - self.trouble.as_ref().map_or(0, |trouble| trouble.bytes_unbegun)
     }
 
     pub(crate) fn is_corked(&self) -> bool {

@@ -130,7 +130,7 @@ impl Stream {
     }
 
     pub(crate) fn handle_write_error(&mut self, error: Error) {
-        self.failure = Some(error);
+        self.trouble().failure = Some(error);
         self.write = WriteSide::Failed;
         self.failed_while_paused = self.paused || self.is_resuming;
         self.clear_queue();
