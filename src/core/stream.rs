@@ -57,6 +57,8 @@ pub(crate) struct Stream {
     write_was_waiting: bool,
     /// Writing failed while nothing was to be read, so nothing is read before that is told.
     failed_while_paused: bool,
+    /// Writing failed when it had ended, which is what later writes are told.
+    failed_after_end: bool,
     /// Nobody will ask for events any more.
     is_detached: bool,
     ended_by_peer: bool,
@@ -150,6 +152,7 @@ impl Stream {
             writes_behind_reset: false,
             write_was_waiting: false,
             failed_while_paused: false,
+            failed_after_end: false,
             is_detached: false,
             ended_by_peer: false,
             closed_before_connection: false,

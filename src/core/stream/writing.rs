@@ -17,6 +17,9 @@ impl Stream {
                 Err(Error::ended_by_peer())
             }
             (_, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered) => Err(Error::write_after_end()),
+            (Phase::Destroyed | Phase::Closed, WriteSide::Failed) if self.failed_after_end => {
+                Err(Error::write_after_end())
+            }
             (Phase::Destroyed | Phase::Closed, _) => Err(Error::destroyed("write")),
             (_, WriteSide::Failed) => Err(self.failure()),
             // Nobody looks for a connection before the cork is out.
@@ -131,6 +134,7 @@ impl Stream {
 
     pub(crate) fn handle_write_error(&mut self, error: Error) {
         self.trouble().failure = Some(error);
+        self.failed_after_end = matches!(self.write, WriteSide::Ending | WriteSide::Ended | WriteSide::Delivered);
         self.write = WriteSide::Failed;
         self.failed_while_paused = self.paused || self.is_resuming;
         self.clear_queue();
