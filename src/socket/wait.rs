@@ -70,7 +70,10 @@ impl State {
         match wait {
             // Nothing is out before there is a connection, not even nothing.
             Wait::Flushed(position) => self.core.bytes_flushed() >= position && self.core.has_connected(),
-            Wait::Uncorked(position) => !self.core.is_corked() && self.has_come_true(Wait::Flushed(position)),
+            Wait::Uncorked(position) => {
+                let is_held = self.core.is_corked() || self.core.has_write_failed();
+                !is_held && self.has_come_true(Wait::Flushed(position))
+            }
             Wait::Flushable => self.was_flushed,
             Wait::Finished => self.core.is_finished(),
             Wait::Closed => self.core.is_released(),

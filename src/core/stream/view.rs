@@ -109,6 +109,10 @@ impl Stream {
         self.is_destroyed() || self.write == WriteSide::Failed
     }
 
+    pub(crate) fn has_write_failed(&self) -> bool {
+        self.write == WriteSide::Failed
+    }
+
     /// How many of the accepted bytes have reached the kernel.
     pub(crate) fn bytes_flushed(&self) -> u64 {
         self.bytes_flushed
