@@ -28,8 +28,7 @@ async fn main() -> sockeye::Result<()> {
     };
     let target: Endpoint = target.parse()?;
     let idle = Duration::from_secs(setting("IDLE_SECONDS", 300)?);
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
+    let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hung_up = signal(SignalKind::hangup())?;
 
     let cut_off = CancellationToken::new();
