@@ -75,26 +75,16 @@ mod closing {
     }
 
     #[tokio::test]
-    async fn does_not_wait_for_a_task_that_has_panicked() {
+    async fn does_not_wait_for_a_listener_or_a_task_that_has_panicked() {
         bounded(async {
-            let server = Server::new().on_connection(async |_socket| -> () { panic!("as this test wants it") });
-            server.listen("127.0.0.1:0").await.unwrap();
-            let client = connect(&server.address().unwrap()).await;
-            assert_eq!(text_of(client).await, "");
-            server.close().await.unwrap();
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn does_not_wait_for_a_listener_that_has_panicked() {
-        bounded(async {
-            let refuse = |_socket| -> std::future::Ready<()> { panic!("as this test wants it") };
-            let server = Server::new().on_connection(refuse);
-            server.listen("127.0.0.1:0").await.unwrap();
-            let client = connect(&server.address().unwrap()).await;
-            assert_eq!(text_of(client).await, "");
-            server.close().await.unwrap();
+            let listener = |_socket| -> std::future::Ready<()> { panic!("as this test wants it") };
+            let task = async |_socket| -> () { panic!("as this test wants it") };
+            for server in [Server::new().on_connection(listener), Server::new().on_connection(task)] {
+                server.listen("127.0.0.1:0").await.unwrap();
+                let client = connect(&server.address().unwrap()).await;
+                assert_eq!(text_of(client).await, "");
+                server.close().await.unwrap();
+            }
         })
         .await;
     }
