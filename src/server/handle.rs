@@ -45,7 +45,9 @@ impl ServerHandle {
     /// it had to destroy. Node has the pieces for HTTP servers only (`closeAllConnections`).
     ///
     /// Closing and ending happen in the call. What was written before goes out before the ends; for a last word that
-    /// nothing follows, use [`try_end_with`](SocketHandle::try_end_with). The server need not be open.
+    /// nothing follows, use [`try_end_with`](SocketHandle::try_end_with). The server need not be open. The future does
+    /// not wait for those that it destroys, nor for tasks of [`on_connection`](crate::Server::on_connection) that go on
+    /// after `grace`: await [`closed`](Self::closed) for them.
     ///
     /// # Panics
     ///
@@ -53,7 +55,7 @@ impl ServerHandle {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, nobody is destroyed.
+    /// If the future is dropped, or nobody polls it, nobody is destroyed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -119,7 +121,8 @@ impl ServerHandle {
     }
 
     /// How many connections there are: Node's `server.getConnections`. One for which
-    /// [`on_connection`](crate::Server::on_connection) has a task counts until that has ended, too. [`sockets`](Self::sockets) are they themselves.
+    /// [`on_connection`](crate::Server::on_connection) has a task counts until that has ended, too.
+    /// [`sockets`](Self::sockets) are they themselves.
     pub fn connections(&self) -> usize {
         self.shared.lock().core.connections()
     }
